@@ -1,0 +1,55 @@
+// The CUDA backend: what csrc/ops calls to run a problem on the current stream of the tensors'
+// device.
+
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <torch/csrc/stable/accelerator.h>
+
+#include <vector>
+
+#include "common/problem.h"
+#include "common/tensors.h"
+#include "kernels/offence.cuh"
+
+namespace embed_ops {
+
+class Cuda {
+ public:
+  // Raises what earlier kernels on the device recorded.
+  explicit Cuda(const Tensor& like);
+
+  void gather(const Gather& problem);
+  void scatter(const Scatter& problem);
+  void weights_grad(const WeightsGrad& problem);
+  void renorm(const Renorm& problem);
+
+  cudaStream_t stream() const {
+    return stream_;
+  }
+
+  int processors() const {
+    return processors_;
+  }
+
+  OffenceSink sink(OpId op) const;
+
+  // Memory of torch's caching allocator, on loan until this call's backend goes.
+  template <class T>
+  T* workspace(int64_t count) {
+    return static_cast<T*>(workspace_bytes(count * static_cast<int64_t>(sizeof(T))));
+  }
+
+ private:
+  void* workspace_bytes(int64_t bytes);
+
+  Tensor like_;
+  torch::stable::accelerator::DeviceGuard guard_;
+  int device_;
+  int processors_;
+  cudaStream_t stream_;
+  std::vector<Tensor> workspaces_;
+};
+
+} // namespace embed_ops

@@ -1,0 +1,132 @@
+// N elements moved as one access, and the type that sums are held in.
+
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+namespace embed_ops {
+
+template <class T, int N>
+struct alignas(sizeof(T) * N) Vec {
+  T v[N];
+};
+
+// 16-bit types are summed in fp32.
+template <class T>
+struct AccOf {
+  using type = float;
+};
+template <>
+struct AccOf<double> {
+  using type = double;
+};
+template <class T>
+using Acc = typename AccOf<T>::type;
+
+template <class T>
+__device__ __forceinline__ Acc<T> to_acc(T value) {
+  return static_cast<Acc<T>>(value);
+}
+template <>
+__device__ __forceinline__ float to_acc<__half>(__half value) {
+  return __half2float(value);
+}
+template <>
+__device__ __forceinline__ float to_acc<__nv_bfloat16>(__nv_bfloat16 value) {
+  return __bfloat162float(value);
+}
+
+template <class T>
+__device__ __forceinline__ T from_acc(Acc<T> value) {
+  return static_cast<T>(value);
+}
+template <>
+__device__ __forceinline__ __half from_acc<__half>(float value) {
+  return __float2half_rn(value);
+}
+template <>
+__device__ __forceinline__ __nv_bfloat16 from_acc<__nv_bfloat16>(float value) {
+  return __float2bfloat16_rn(value);
+}
+
+template <class T, int N>
+__device__ __forceinline__ Vec<T, N> load(const T* address) {
+  return *reinterpret_cast<const Vec<T, N>*>(address);
+}
+
+template <class T, int N>
+__device__ __forceinline__ Vec<T, N> zeros() {
+  Vec<T, N> vec;
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    vec.v[i] = T(0.0f);
+  }
+  return vec;
+}
+
+template <class T, int N>
+__device__ __forceinline__ Vec<Acc<T>, N> widen(const Vec<T, N>& vec) {
+  Vec<Acc<T>, N> wide;
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    wide.v[i] = to_acc(vec.v[i]);
+  }
+  return wide;
+}
+
+// Outputs are written once and not read again here: keep them from pushing table rows out of L2.
+template <class T, int N>
+__device__ __forceinline__ void store_streaming(T* address, const Vec<T, N>& vec) {
+  constexpr int kBytes = sizeof(T) * N;
+  if constexpr (kBytes == 16) {
+    __stcs(reinterpret_cast<int4*>(address), *reinterpret_cast<const int4*>(&vec));
+  } else if constexpr (kBytes == 8) {
+    __stcs(reinterpret_cast<int2*>(address), *reinterpret_cast<const int2*>(&vec));
+  } else if constexpr (kBytes == 4) {
+    __stcs(reinterpret_cast<int*>(address), *reinterpret_cast<const int*>(&vec));
+  } else {
+    __stcs(reinterpret_cast<short*>(address), *reinterpret_cast<const short*>(&vec));
+  }
+}
+
+template <class T, int N>
+__device__ __forceinline__ void store_narrowed(T* address, const Vec<Acc<T>, N>& wide) {
+  Vec<T, N> vec;
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    vec.v[i] = from_acc<T>(wide.v[i]);
+  }
+  store_streaming<T, N>(address, vec);
+}
+
+// sm_90 adds 16 bytes in one go (red.global.add.v4.f32, PTX ISA 8.1); elsewhere element by element.
+template <int N>
+__device__ __forceinline__ void atomic_add(float* address, const Vec<float, N>& vec) {
+#if __CUDA_ARCH__ >= 900
+  if constexpr (N == 4) {
+    atomicAdd(
+        reinterpret_cast<float4*>(address), make_float4(vec.v[0], vec.v[1], vec.v[2], vec.v[3]));
+    return;
+  } else if constexpr (N == 2) {
+    atomicAdd(reinterpret_cast<float2*>(address), make_float2(vec.v[0], vec.v[1]));
+    return;
+  }
+#endif
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    atomicAdd(address + i, vec.v[i]);
+  }
+}
+
+template <int N>
+__device__ __forceinline__ void atomic_add(double* address, const Vec<double, N>& vec) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    atomicAdd(address + i, vec.v[i]);
+  }
+}
+
+} // namespace embed_ops

@@ -1,0 +1,285 @@
+"""embedding_bag: the rows of each bag, reduced to one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _weighted_mean
+from ._arguments import fail, op_padding_idx, refuse_sparse
+from ._autograd import Gradients, divide_rows, is_deterministic, needs_grad, ones
+from ._jagged import open_jagged, open_jagged_weights
+from .embedding_renorm import renorm_
+
+ops = torch.ops.embed_ops
+
+
+def embedding_bag(
+    input: Tensor,
+    weight: Tensor,
+    offsets: Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Tensor:
+    """Reduces bags of rows, as :func:`torch.nn.functional.embedding_bag` does.
+
+    Beyond torch: ``per_sample_weights`` with mode ``"mean"`` gives the weighted mean, the sum of
+    weight x row divided by the sum of the weights; ``input`` and ``offsets`` may differ in dtype.
+
+    Args:
+        input: indices, int32 or int64, in one of three layouts: (B, hotness); (N,) with
+            ``offsets``; or a nested tensor (B, j) of ``layout=torch.jagged``.
+        weight: the table, (rows, D); float32, float64, float16 or bfloat16, any strides.
+        offsets: (B,), where each bag begins in a 1-D ``input``, the first at 0; int32 or int64.
+        max_norm: rows that ``input`` names and whose norm is larger are scaled down to it first, in
+            place and outside the graph.
+        norm_type: the p of that norm.
+        scale_grad_by_freq: divides the gradient of a row by how often ``input`` names it. Not with
+            mode ``"max"``.
+        mode: ``"sum"``, ``"mean"`` or ``"max"``.
+        sparse: must be False.
+        per_sample_weights: a weight for each index: of the shape (or the jagged layout) of
+            ``input`` and the dtype of ``weight``. Differentiable. Not with mode ``"max"``.
+        include_last_offset: ``offsets`` is (B + 1,) and ends with the end of the last bag. Ignored
+            unless ``input`` is 1-D.
+        padding_idx: a row that no bag takes in; negative values count from the end.
+
+    Returns:
+        (B, D), of the dtype of ``weight``; zeros for empty bags. Differentiable any number of
+        times.
+
+    Raises:
+        IndexError: an index is outside [0, rows), or offsets make no bags; late on CUDA
+            (:class:`embed_ops.bounds_check`).
+        ValueError: an argument of a wrong dtype, shape or device; an unknown mode.
+        NotImplementedError: ``sparse`` is True.
+    """
+    refuse_sparse("embedding_bag", sparse)
+    padding = op_padding_idx("embedding_bag", padding_idx, weight)
+    if input.is_nested:
+        if offsets is not None:
+            fail("embedding_bag", "offsets", "None with a jagged input", "a tensor")
+        if per_sample_weights is not None:
+            per_sample_weights = open_jagged_weights("embedding_bag", per_sample_weights, input)
+        input, offsets = open_jagged("embedding_bag", "input", input)
+        include_last_offset = True
+    elif offsets is None:
+        include_last_offset = False
+    if max_norm is not None:
+        renorm_(weight, input, max_norm, norm_type)
+    output, _ = ops.embedding_bag(
+        weight,
+        input,
+        offsets,
+        scale_grad_by_freq,
+        mode,
+        per_sample_weights,
+        include_last_offset,
+        padding,
+    )
+    return output
+
+
+class _Bags(_weighted_mean.Bags):
+    """The bags of one call, summed and spread by the ops, with a table of ones."""
+
+    def __init__(
+        self,
+        weights: Tensor,
+        indices: Tensor,
+        offsets: Tensor | None,
+        num_rows: int,
+        include_last_offset: bool,
+        padding_idx: int,
+    ) -> None:
+        self.table = ones(weights, (num_rows, 1), weights.dtype)
+        self.weights = weights
+        self.bags = indices, offsets
+        self.options = include_last_offset, padding_idx
+
+    def total(self, values: Tensor | None) -> Tensor:
+        return ops.embedding_bag(self.table, *self.bags, False, "sum", values, *self.options)[0]
+
+    def spread(self, values: Tensor) -> Tensor:
+        return ops.embedding_bag_per_sample_weights_backward(
+            values, self.table, *self.bags, self.weights, "sum", *self.options
+        )
+
+
+def _save_for_embedding_bag(
+    ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]
+) -> None:
+    weight, indices, offsets, ctx.scale_grad_by_freq, ctx.mode, weights, last, padding = inputs
+    ctx.options = last, padding
+    ctx.num_weights = weight.shape[0]
+    argmax = output[1]
+    ctx.mark_non_differentiable(argmax)
+    ctx.set_materialize_grads(False)
+    # The table is kept only for the gradient of the per-sample weights.
+    ctx.save_for_backward(indices, offsets, weights, argmax, weight if needs_grad(ctx, 5) else None)
+
+
+def _backward_of_embedding_bag(
+    ctx: Any, grad_output: Tensor | None, grad_argmax: None
+) -> Gradients:
+    if grad_output is None:
+        return (None,) * 8
+    indices, offsets, weights, argmax, weight = ctx.saved_tensors
+    grad_weight = grad_weights = None
+    if needs_grad(ctx, 0):
+        grad_weight = ops.embedding_bag_dense_backward(
+            grad_output,
+            indices,
+            offsets,
+            weights,
+            argmax,
+            ctx.num_weights,
+            ctx.scale_grad_by_freq,
+            ctx.mode,
+            *ctx.options,
+            is_deterministic(),
+        )
+    if needs_grad(ctx, 5):
+        grad_weights = ops.embedding_bag_per_sample_weights_backward(
+            grad_output, weight, indices, offsets, weights, ctx.mode, *ctx.options
+        )
+    return grad_weight, None, None, None, None, grad_weights, None, None
+
+
+def _save_for_dense_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    grad_output, indices, offsets, weights, argmax, num_weights, by_freq, mode, *rest = inputs
+    ctx.scale_grad_by_freq, ctx.mode = by_freq, mode
+    ctx.num_weights = num_weights
+    ctx.options = tuple(rest[:2])
+    ctx.save_for_backward(
+        indices, offsets, weights, argmax, grad_output if needs_grad(ctx, 3) else None
+    )
+
+
+def _backward_of_dense_backward(ctx: Any, grad_weight: Tensor) -> Gradients:
+    indices, offsets, weights, argmax, grad_output = ctx.saved_tensors
+    if ctx.scale_grad_by_freq:
+        counts = _frequencies(indices, offsets, ctx.num_weights, *ctx.options)
+        grad_weight = divide_rows(grad_weight, counts)
+    grad_grad = grad_weights = None
+    if needs_grad(ctx, 0):
+        if ctx.mode == "max":
+            grad_grad = _take(grad_weight, argmax)
+        else:
+            grad_grad = ops.embedding_bag(
+                grad_weight, indices, offsets, False, ctx.mode, weights, *ctx.options
+            )[0]
+    if needs_grad(ctx, 3):
+        grad_weights = ops.embedding_bag_per_sample_weights_backward(
+            grad_output, grad_weight, indices, offsets, weights, ctx.mode, *ctx.options
+        )
+    return grad_grad, None, None, grad_weights, *(None,) * 7
+
+
+def _frequencies(
+    indices: Tensor,
+    offsets: Tensor | None,
+    num_weights: int,
+    include_last_offset: bool,
+    padding_idx: int,
+) -> Tensor:
+    """(num_weights, 1) float64: how many lookups of the call name each row."""
+    if offsets is None:
+        num_bags = indices.shape[0]
+    else:
+        num_bags = offsets.shape[0] - 1 if include_last_offset else offsets.shape[0]
+    return ops.embedding_bag_dense_backward(
+        ones(indices, (num_bags, 1), torch.float64),
+        indices,
+        offsets,
+        None,
+        indices.new_empty(0),
+        num_weights,
+        False,
+        "sum",
+        include_last_offset,
+        padding_idx,
+    )
+
+
+def _take(table: Tensor, rows: Tensor) -> Tensor:
+    """(B, D): ``table[rows[b, d], d]``, zero where the row is -1."""
+    if table.shape[0] == 0:
+        return table.new_zeros(rows.shape)
+    taken = table.gather(0, rows.clamp(min=0).to(torch.int64))
+    return torch.where(rows >= 0, taken, 0)
+
+
+def _save_for_weights_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    grad_output, weight, indices, offsets, weights, ctx.mode, *rest = inputs
+    ctx.options = tuple(rest)
+    ctx.num_weights = weight.shape[0]
+    is_mean = ctx.mode == "mean"
+    ctx.save_for_backward(
+        indices,
+        offsets,
+        weights,
+        grad_output if needs_grad(ctx, 1) or (is_mean and needs_grad(ctx, 4)) else None,
+        weight if needs_grad(ctx, 0) or (is_mean and needs_grad(ctx, 4)) else None,
+    )
+
+
+def _backward_of_weights_backward(ctx: Any, grad: Tensor) -> Gradients:
+    indices, offsets, weights, grad_output, weight = ctx.saved_tensors
+    factors, grad_weights = grad, None
+    if ctx.mode == "mean":
+        dot_products = None
+        if needs_grad(ctx, 4):
+            dot_products = ops.embedding_bag_per_sample_weights_backward(
+                grad_output, weight, indices, offsets, weights, "sum", *ctx.options
+            )
+        factors, grad_weights = _weighted_mean.derivatives(
+            lambda wide: _Bags(wide, indices, offsets, ctx.num_weights, *ctx.options),
+            weights,
+            grad,
+            dot_products,
+        )
+    grad_grad = grad_weight = None
+    if needs_grad(ctx, 0):
+        grad_grad = ops.embedding_bag(
+            weight, indices, offsets, False, "sum", factors, *ctx.options
+        )[0]
+    if needs_grad(ctx, 1):
+        grad_weight = ops.embedding_bag_dense_backward(
+            grad_output,
+            indices,
+            offsets,
+            factors,
+            indices.new_empty(0),
+            ctx.num_weights,
+            False,
+            "sum",
+            *ctx.options,
+            is_deterministic(),
+        )
+    return grad_grad, grad_weight, None, None, grad_weights, None, None, None
+
+
+torch.library.register_autograd(
+    "embed_ops::embedding_bag",
+    _backward_of_embedding_bag,
+    setup_context=_save_for_embedding_bag,
+)
+torch.library.register_autograd(
+    "embed_ops::embedding_bag_dense_backward",
+    _backward_of_dense_backward,
+    setup_context=_save_for_dense_backward,
+)
+torch.library.register_autograd(
+    "embed_ops::embedding_bag_per_sample_weights_backward",
+    _backward_of_weights_backward,
+    setup_context=_save_for_weights_backward,
+)

@@ -1,0 +1,11 @@
+"""The fake kernels of every op, installed as ``embed_ops.meta``.
+
+A fake kernel computes the shapes, dtypes and devices of an op's results, which is what
+torch.compile, torch.export and tensors on the meta device need. Each makes the same checks as the
+real kernels and raises the same texts (:mod:`.checks`), and works on symbolic sizes without adding
+guards beyond those checks.
+"""
+
+from . import embedding, embedding_bag, embedding_renorm, multi_embedding
+
+__all__ = ["embedding", "embedding_bag", "embedding_renorm", "multi_embedding"]

@@ -1,0 +1,307 @@
+"""Every op returns what the reference says in float64, whatever the dtypes, layouts and strides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from asserts import assert_exact, assert_is_reference, assert_same_bits, assert_sums, on_cpu
+from calls import Arguments, call, map_tensors
+from samples import FLOAT_DTYPES, FORWARD, PURE_SAMPLES, Sample
+from torch import Tensor
+
+from embed_ops import reference
+
+
+def has(sample: Sample, argument: str) -> bool:
+    return sample.arguments().get(argument) is not None
+
+
+DENSE_BACKWARD_SAMPLES = [s for s in PURE_SAMPLES if s.op.endswith("dense_backward")]
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("sample", PURE_SAMPLES, ids=str)
+def test_values(sample: Sample, dtype: torch.dtype, device: str) -> None:
+    arguments = sample.arguments(device, dtype)
+    assert_is_reference(sample.op, arguments, call(sample.op, arguments))
+
+
+@pytest.mark.parametrize("sample", PURE_SAMPLES, ids=str)
+def test_int32_indices(sample: Sample, device: str) -> None:
+    arguments = sample.arguments(device, torch.float32, index_dtype=torch.int32)
+    assert_is_reference(sample.op, arguments, call(sample.op, arguments))
+
+
+@pytest.mark.parametrize(
+    "index_dtype, offset_dtype",
+    [(torch.int32, torch.int64), (torch.int64, torch.int32)],
+    ids=str,
+)
+@pytest.mark.parametrize("sample", [s for s in PURE_SAMPLES if has(s, "offsets")], ids=str)
+def test_mixed_index_dtypes(
+    sample: Sample, index_dtype: torch.dtype, offset_dtype: torch.dtype, device: str
+) -> None:
+    dtypes = {"index_dtype": index_dtype, "offset_dtype": offset_dtype}
+    arguments = sample.arguments(device, torch.float32, **dtypes)
+    assert_is_reference(sample.op, arguments, call(sample.op, arguments))
+
+
+def spread_out(tensor: Tensor) -> Tensor:
+    """No two elements adjacent."""
+    return torch.stack([tensor, tensor], dim=-1)[..., 0]
+
+
+def column_of_wider(tensor: Tensor) -> Tensor:
+    """Dense rows, further apart than they are long."""
+    if tensor.dim() == 0:
+        return tensor
+    return torch.cat([tensor, tensor], dim=-1)[..., tensor.shape[-1] :]
+
+
+def misaligned(tensor: Tensor) -> Tensor:
+    """Contiguous, but one element behind what the allocator aligned."""
+    storage = tensor.new_empty(tensor.numel() + 1)
+    return storage[1:].view(tensor.shape).copy_(tensor)
+
+
+def reversed_dimensions(tensor: Tensor) -> Tensor:
+    """Stored the other way round."""
+    order = tuple(reversed(range(tensor.dim())))
+    return tensor.permute(order).contiguous().permute(order)
+
+
+def expanded(tensor: Tensor) -> Tensor:
+    """Where all rows are equal: one row in memory, as autograd makes gradients of sums."""
+    if tensor.is_floating_point() and tensor.dim() == 2 and tensor.shape[0] > 0:
+        return tensor[:1].expand(tensor.shape)
+    return tensor
+
+
+@pytest.mark.parametrize(
+    "layout", [spread_out, column_of_wider, misaligned, reversed_dimensions, expanded]
+)
+@pytest.mark.parametrize("sample", PURE_SAMPLES, ids=str)
+def test_strides(sample: Sample, layout: Callable[[Tensor], Tensor], device: str) -> None:
+    arguments = map_tensors(layout, sample.arguments(device, torch.float32))
+    assert_is_reference(sample.op, arguments, call(sample.op, arguments))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("sample", PURE_SAMPLES, ids=str)
+def test_misaligned_16_bit(sample: Sample, dtype: torch.dtype, device: str) -> None:
+    arguments = map_tensors(misaligned, sample.arguments(device, dtype))
+    assert_is_reference(sample.op, arguments, call(sample.op, arguments))
+
+
+FIXED_BAG_SAMPLES = [
+    s for s in PURE_SAMPLES if s.op.startswith("embedding_bag") and not has(s, "offsets")
+]
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["offsets", "include_last_offset"])
+@pytest.mark.parametrize("sample", FIXED_BAG_SAMPLES, ids=str)
+def test_fixed_is_csr_of_equal_lengths(sample: Sample, last: bool, device: str) -> None:
+    arguments = sample.arguments(device, torch.float32)
+    batch, hotness = arguments["indices"].shape
+    offsets = torch.arange(batch + last, device=device) * hotness
+    csr = arguments | {"indices": arguments["indices"].reshape(-1), "offsets": offsets}
+    csr["include_last_offset"] = last
+    if arguments.get("per_sample_weights") is not None:
+        csr["per_sample_weights"] = arguments["per_sample_weights"].reshape(-1)
+    result = call(sample.op, csr)
+    if sample.op == "embedding_bag_per_sample_weights_backward":
+        result = result.reshape(batch, hotness)
+    assert_is_reference(sample.op, arguments, result)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("sample", DENSE_BACKWARD_SAMPLES, ids=str)
+def test_deterministic_gradients(sample: Sample, dtype: torch.dtype, device: str) -> None:
+    arguments = sample.arguments(device, dtype) | {"deterministic": True}
+    first = call(sample.op, arguments)
+    assert_is_reference(sample.op, arguments, first)
+    for _ in range(3):
+        assert_same_bits(first, call(sample.op, arguments))
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("index_dtype", [torch.int32, torch.int64], ids=str)
+@pytest.mark.parametrize("sample", FORWARD["embedding_renorm_"], ids=str)
+def test_renorm(sample: Sample, index_dtype: torch.dtype, dtype: torch.dtype, device: str) -> None:
+    arguments = sample.arguments(device, dtype, index_dtype=index_dtype)
+    before = on_cpu(arguments, torch.float64)
+    expected = on_cpu(arguments, torch.float64)
+    reference.embedding_renorm_(**expected)
+    assert call(sample.op, arguments) is None
+
+    untouched = (expected["weight"] == before["weight"]).all(dim=1)
+    weight = arguments["weight"].cpu()
+    assert_exact(weight[untouched], before["weight"][untouched])
+    # A norm of D elements, a division and a product round the factor; then the element is rounded.
+    width = weight.shape[1]
+    assert_sums(
+        weight[~untouched],
+        expected["weight"][~untouched],
+        expected["weight"][~untouched].abs(),
+        width,
+    )
+
+
+def test_renorm_of_rows_further_apart_than_they_are_long(device: str) -> None:
+    storage = torch.ones(4, 6, device=device)
+    torch.ops.embed_ops.embedding_renorm_(storage[:, 2:5], torch.tensor([3, 1], device=device), 0.5)
+    expected = torch.ones(4, 6, dtype=torch.float64)
+    reference.embedding_renorm_(expected[:, 2:5], torch.tensor([3, 1]), 0.5)
+    assert_sums(storage, expected, expected, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_max_lets_the_first_of_equals_and_nan_win(dtype: torch.dtype, device: str) -> None:
+    weight = torch.tensor(
+        [[1.0, 2.0], [1.0, 5.0], [-torch.inf, torch.nan]], dtype=dtype, device=device
+    )
+    arguments: Arguments = {
+        "weight": weight,
+        "indices": torch.tensor([1, 0, 0, 2, 1, 2, 2], device=device),
+        "offsets": torch.tensor([0, 2, 5, 5], device=device),
+        "mode": "max",
+    }
+    output, argmax = call("embedding_bag", arguments)
+    assert argmax.tolist() == [[1, 1], [0, 2], [-1, -1], [2, 2]]
+    assert_is_reference("embedding_bag", arguments, (output, argmax))
+
+
+def test_nan_and_infinity_stay_in_their_rows(device: str) -> None:
+    weight = torch.tensor([[1.0, 2.0], [torch.inf, torch.nan], [3.0, 4.0]], device=device)
+    indices = torch.tensor([[0, 2], [1, 0]], device=device)
+    output, _ = torch.ops.embed_ops.embedding_bag(weight, indices, padding_idx=1)
+    assert output.tolist() == [[2.0, 3.0], [1.0, 2.0]]
+    grad_output = torch.tensor([[torch.nan, 1.0], [2.0, 3.0]], device=device)
+    gradient = torch.ops.embed_ops.embedding_dense_backward(
+        grad_output, torch.tensor([1, 2], device=device), 3, 1
+    )
+    assert gradient.tolist() == [[0.0, 0.0], [0.0, 0.0], [2.0, 3.0]]
+
+
+def test_weights_that_add_up_to_nothing_divide_as_ieee_does(device: str) -> None:
+    weight = torch.tensor([[1.0], [2.0]], device=device)
+    indices = torch.tensor([[0, 1], [0, 1]], device=device)
+    weights = torch.tensor([[0.0, 0.0], [1.0, -1.0]], device=device)
+    output, _ = torch.ops.embed_ops.embedding_bag(weight, indices, per_sample_weights=weights)
+    assert not output.isfinite().any()
+
+
+# --------------------------------------------------------------------------------------------------
+# Very many additions, where a tolerance would forgive one that is missing: data whose every partial
+# sum is exact must come out exact.
+
+
+def small_integers(*shape: int, device: str, dtype: torch.dtype) -> Tensor:
+    return torch.randint(-3, 4, shape).to(device, dtype)
+
+
+SKEWS = {
+    "distinct": lambda count: torch.randperm(count),
+    "one row": lambda count: torch.full((count,), 77),
+    "few rows": lambda count: torch.randint(5, (count,)) * 10,
+    "power law": lambda count: (torch.rand(count).pow(8) * count).long(),
+}
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("deterministic", [False, True], ids=["default", "deterministic"])
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("skew", SKEWS, ids=str)
+def test_none_of_many_additions_is_lost(
+    skew: str, dtype: torch.dtype, deterministic: bool, device: str, threads: int
+) -> None:
+    if device == "cuda" and threads > 1:
+        pytest.skip("threads are the CPU's")
+    count, width = (16_384, 24) if device == "cpu" else (262_144, 64)
+    indices = SKEWS[skew](count).to(device)
+    grad_output = small_integers(count, width, device=device, dtype=dtype)
+    expected = torch.zeros(count, width, dtype=torch.float64)
+    expected.index_add_(0, indices.cpu(), grad_output.cpu().double())
+    gradient = torch.ops.embed_ops.embedding_dense_backward(
+        grad_output, indices, count, deterministic=deterministic
+    )
+    assert_exact(gradient, expected)
+
+    bags, hotness = count // 32, 32
+    of_bags = grad_output[:bags]
+    expected = torch.zeros(count, width, dtype=torch.float64)
+    expected.index_add_(0, indices.cpu(), of_bags.cpu().double().repeat_interleave(hotness, 0))
+    fixed = indices.reshape(bags, hotness)
+    none = indices.new_empty(0)
+    gradient = torch.ops.embed_ops.embedding_bag_dense_backward(
+        of_bags, fixed, None, None, none, count, mode="sum", deterministic=deterministic
+    )
+    assert_exact(gradient, expected)
+
+    # Two tables, the second half as wide, one bag of each for every sample.
+    sample_rows, rows, widths = bags // 2, [count, count], [16, 8]
+    of_samples = grad_output[:sample_rows, :24]
+    offsets = torch.arange(2 * sample_rows + 1, device=device) * hotness
+    first = torch.ops.embed_ops.multi_embedding_list_dense_backward(
+        of_samples, indices, rows, widths, offsets, deterministic=deterministic
+    )
+    per_lookup = of_samples.cpu().double().repeat_interleave(hotness, 0)
+    for table, columns, share in zip(
+        first, per_lookup.split(widths, dim=1), indices.cpu().chunk(2), strict=True
+    ):
+        expected = torch.zeros(count, columns.shape[1], dtype=torch.float64)
+        assert_exact(table, expected.index_add_(0, share, columns))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("sample", [s for s in PURE_SAMPLES if s.large], ids=str)
+def test_three_threads(sample: Sample, dtype: torch.dtype) -> None:
+    arguments = sample.arguments(dtype=dtype)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        result = call(sample.op, arguments)
+    finally:
+        torch.set_num_threads(before)
+    assert_is_reference(sample.op, arguments, result)
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+def test_threads_share_the_forward(dtype: torch.dtype, threads: int) -> None:
+    weight = small_integers(300, 24, device="cpu", dtype=dtype)
+    indices = torch.randint(300, (2000, 16))
+    output, _ = torch.ops.embed_ops.embedding_bag(weight, indices, mode="sum")
+    assert_exact(output, weight.double()[indices].sum(1))
+    rows = torch.ops.embed_ops.embedding(weight, indices)
+    assert_exact(rows, weight.double()[indices])
+
+
+def test_reads_behind_2_to_the_31_elements_on_the_cpu(tmp_path: Path) -> None:
+    # A sparse file: only the pages that are touched take memory.
+    width = 256
+    rows = 2**31 // width + 3
+    weight = torch.from_file(
+        str(tmp_path / "table"), shared=True, size=rows * width, dtype=torch.float16
+    ).view(rows, width)
+    weight[-1], weight[-2], weight[0] = 3.0, 2.0, 1.0
+    indices = torch.tensor([rows - 1, rows - 2, 0, 5], dtype=torch.int32)
+    expected = torch.tensor([3.0, 2.0, 1.0, 0.0])
+    rows_read = torch.ops.embed_ops.embedding(weight, indices)
+    assert_exact(rows_read, expected.double()[:, None].expand(4, width))
+    output, _ = torch.ops.embed_ops.embedding_bag(weight, indices[None], mode="sum")
+    assert_exact(output, torch.full((1, width), 6.0, dtype=torch.float64))
+    # The second table of a packed tensor lies behind the first.
+    pair = torch.ops.embed_ops.multi_embedding(
+        weight.view(-1), torch.tensor([[0, 1]]), [rows - 2, 2], [width, width]
+    )
+    assert_exact(pair, torch.tensor([[1.0, 3.0]]).double().repeat_interleave(width, 1))
