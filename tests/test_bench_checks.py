@@ -1,0 +1,207 @@
+"""A wrong result must not become a row: what the references accept and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench import indices
+from bench.checks import WrongResultError, require_close
+from bench.peers import all_peers
+from bench.problems import (
+    BagBackward,
+    BagForward,
+    LookupBackward,
+    LookupForward,
+    LookupStep,
+    MultiForward,
+    MultiStep,
+    PooledTables,
+    Problem,
+    Result,
+    base,
+)
+from bench.suites import SUITES, Context
+from embed_ops import reference
+
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(11)
+
+
+def solved(problem: Problem) -> Result:
+    """What torch makes of it."""
+    return all_peers()["torch_eager"].prepare(problem).run()
+
+
+def spoilt(tensor: Tensor, position: int = 0) -> Tensor:
+    wrong = tensor.clone()
+    wrong.view(-1)[position] += 0.5 + wrong.abs().max()
+    return wrong
+
+
+def test_close_means_within_rounding() -> None:
+    want = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    assert require_close("x", want.float(), want, want.abs()) <= 1
+    with pytest.raises(WrongResultError, match=r"x: 1 of 2 values are wrong, e\.g\. 2\.5"):
+        require_close("x", torch.tensor([1.0, 2.5]), want, want.abs())
+    with pytest.raises(WrongResultError, match=r"e\.g\. nan at position 1"):
+        require_close("x", torch.tensor([1.0, float("nan")]), want, want.abs())
+    with pytest.raises(WrongResultError, match=r"shape \(1,\), expected \(2,\)"):
+        require_close("x", want[:1], want, want)
+
+
+def test_nothing_added_must_be_exactly_zero() -> None:
+    zero = torch.zeros(2, dtype=torch.float64)
+    assert require_close("x", zero.float(), zero, zero) == 0
+    with pytest.raises(WrongResultError):
+        require_close("x", torch.tensor([0.0, 1e-20]), zero, zero)
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["all columns", "sampled columns"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_scatter_reference(
+    full: bool, weighted: bool, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not full:
+        monkeypatch.setattr(base, "FULL_CHECK_VALUES", 0)
+    monkeypatch.setattr(base, "CHUNK_VALUES", 100)
+    rows, width, bags, hotness = 30, 24, 20, 3
+    grad = torch.randn(bags, width, generator=generator, dtype=torch.float64)
+    drawn = indices.uniform(rows, bags * hotness, generator)
+    weights = torch.rand(drawn.shape, generator=generator, dtype=torch.float64)
+    owner = torch.arange(bags).repeat_interleave(hotness)
+    check = base.ScatterReference(grad, drawn, rows, owner, weights if weighted else None).check
+    right = reference.embedding_bag_dense_backward(
+        grad,
+        drawn.reshape(bags, hotness),
+        None,
+        weights.reshape(bags, hotness) if weighted else None,
+        drawn.new_empty(0),
+        rows,
+        mode="sum",
+    )
+    assert check("gradient", right) <= 1
+    assert check("gradient", right.float()) <= 1
+    for position in range(width):
+        with pytest.raises(WrongResultError):
+            check("gradient", spoilt(right, position + 5 * width))
+
+
+def test_one_missing_addition_of_many_is_noticed(generator: torch.Generator) -> None:
+    drawn = torch.zeros(4096, dtype=torch.int64)
+    problem = LookupBackward(10, 8, drawn, torch.float32, generator)
+    right = solved(problem)["grad_weight"]
+    assert problem.check({"grad_weight": right}) <= 1
+    wrong = right.clone()
+    wrong[0] -= problem.grad[17]
+    with pytest.raises(WrongResultError):
+        problem.check({"grad_weight": wrong})
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_sum_kept_in_16_bits_is_noticed(dtype: torch.dtype, generator: torch.Generator) -> None:
+    drawn = torch.zeros(8192, dtype=torch.int64)
+    problem = LookupBackward(4, 8, drawn, dtype, generator)
+    sums = problem.grad.double().sum(0)
+    right = torch.zeros(4, 8, dtype=torch.float64)
+    right[0] = sums
+    assert problem.check({"grad_weight": right.to(dtype)}) <= 1
+    stalled = torch.zeros(4, 8, dtype=dtype)
+    for addition in problem.grad:
+        stalled[0] += addition
+    with pytest.raises(WrongResultError):
+        problem.check({"grad_weight": stalled})
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_bags_against_the_reference(
+    mode: str, weighted: bool, ragged: bool, generator: torch.Generator
+) -> None:
+    table = torch.randn(50, 6, generator=generator, dtype=torch.float64)
+    drawn = indices.uniform(50, 40, generator)
+    offsets = torch.tensor([0, 0, 7, 20, 40]) if ragged else None
+    shaped = drawn if ragged else drawn.reshape(10, 4)
+    weights = torch.rand(shaped.shape, generator=generator, dtype=torch.float64) + 0.1
+    given = weights if weighted else None
+    right, argmax = reference.embedding_bag(table, shaped, offsets, False, mode, given, ragged)
+    forward = BagForward(table, shaped, offsets, mode, given)
+    right[right.isnan()] = 0  # The mean of an empty bag.
+    assert forward.check({"output": right}) <= 1
+    for wrong in (spoilt(right, 9), right[1:], right.fill_(torch.nan)):
+        with pytest.raises(WrongResultError):
+            forward.check({"output": wrong})
+    backward = BagBackward(50, 6, shaped, offsets, mode, given, torch.float64, generator)
+    gradient = reference.embedding_bag_dense_backward(
+        backward.grad, shaped, offsets, given, argmax, 50, False, mode, ragged
+    )
+    assert backward.check({"grad_weight": gradient}) <= 1
+    with pytest.raises(WrongResultError):
+        backward.check({"grad_weight": spoilt(gradient)})
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("with_head", [True, False])
+def test_steps_accept_torch_and_refuse_errors(
+    with_head: bool, dtype: torch.dtype, generator: torch.Generator
+) -> None:
+    table = torch.randn(40, 12, generator=generator).to(dtype)
+    drawn = indices.power_law(40, 300, generator)
+    problem = LookupStep(table, drawn, with_head, generator)
+    result = solved(problem)
+    assert problem.check(result) <= 1
+    for name in result:
+        with pytest.raises(WrongResultError, match=name):
+            problem.check({**result, name: spoilt(result[name])})
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_many_tables_accept_torch_and_refuse_errors(
+    dtype: torch.dtype, generator: torch.Generator
+) -> None:
+    tables = [torch.randn(20, w, generator=generator).to(dtype) for w in (1, 3, 8)]
+    drawn = indices.uniform(20, 150, generator).reshape(50, 3)
+    offsets = torch.arange(0, 151, 2)
+    problems: list[Problem] = [
+        MultiStep(tables, drawn, generator),
+        MultiForward(tables, drawn),
+        PooledTables(tables, drawn.reshape(-1), offsets),
+        LookupForward(tables[2], drawn[:, 0]),
+    ]
+    for problem in problems:
+        result = solved(problem)
+        assert problem.check(result) <= 1
+        for name in result:
+            with pytest.raises(WrongResultError):
+                problem.check({**result, name: spoilt(result[name])})
+
+
+@pytest.mark.parametrize("model", ["dlrm_20", "gpt_tied", "gnn", "movielens"])
+def test_models_accept_torch_and_refuse_errors(model: str) -> None:
+    context = Context(torch.device("cpu"), quick=True)
+    try:
+        problem = SUITES["model"].build({"part": "step", "model": model}, context)
+    except ImportError as error:
+        pytest.skip(str(error))
+    result = solved(problem)
+    assert problem.check(result) <= 1
+    for name in list(result)[:2]:
+        with pytest.raises(WrongResultError):
+            problem.check({**result, name: 2 * result[name]})
+    del result["loss"]
+    with pytest.raises(WrongResultError):
+        problem.check(result)
+
+
+def test_bytes_of_a_lookup_count_each_row_once() -> None:
+    table = torch.randn(10, 8)
+    problem = LookupForward(table, torch.tensor([3, 3, 5]))
+    assert problem.bytes_read == 2 * 32 + 3 * 8
+    assert problem.bytes_written == 3 * 32
+    assert problem.rows_bytes == 3 * 32

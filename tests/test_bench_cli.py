@@ -1,0 +1,294 @@
+"""The command line end to end: every suite on the CPU, resuming, comparing, drawing, and errors."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench import run as runner
+from bench import timing
+from bench.cli import main
+from bench.peers import FunctionPeer, UnsupportedError, all_peers
+from bench.peers.compilers import Eager
+from bench.peers.torch_functions import TorchEager
+from bench.records import Writer, columns, read
+from bench.suites import SUITES
+
+FAST = ["--device", "cpu", "--quick", "--budget-ms", "0"]
+CELL = ["--filter", "rows=100", "--filter", "width=8", "--filter", "distribution=uniform"]
+
+
+@pytest.fixture(autouse=True)
+def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "CPU_FLUSH_BYTES", 1 << 12)
+    monkeypatch.setattr(timing, "WALL_BUDGET_S", 0.0)
+    timing._flush_buffer.cache_clear()
+
+
+def run_backward(out: Path, *more: str) -> int:
+    arguments = ["run", "backward", *FAST, *CELL, "--out", str(out), "--peers", "torch_eager"]
+    return main([*arguments, *more])
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_suite_runs(suite: str, tmp_path: Path) -> None:
+    peers = "torch_eager,embed_ops,embed_ops_list"
+    assert main(["run", suite, *FAST, "--peers", peers, "--out", str(tmp_path)]) == 0
+    assert not (tmp_path / f"{suite}.errors.csv").exists()
+    rows = read(tmp_path / f"{suite}.csv")
+    cells = list(SUITES[suite].cells(quick=True))
+    assert {row["peer"] for row in rows} >= {"torch_eager", "embed_ops"}
+    assert len([row for row in rows if row["peer"] == "torch_eager"]) == len(cells)
+    for row in rows:
+        assert float(row["device_us"]) > 0
+        assert float(row["wall_us"]) > 0
+        assert float(row["error_share"]) <= 1
+        assert row["commit"]
+        assert float(row["copy_tbps"]) > 0
+
+
+def test_results_are_drawn_and_summarised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    for suite in ("backward", "cuembed_forward", "model"):
+        more = ["--filter", "model=gnn"] if suite == "model" else []
+        arguments = ["run", suite, *FAST, *more, "--peers", "torch_eager,embed_ops"]
+        assert main([*arguments, "--out", str(tmp_path)]) == 0
+    assert main(["plot", str(tmp_path)]) == 0
+    drawn = {path.name for path in tmp_path.glob("*.svg")}
+    assert drawn >= {
+        "backward_device_vs_torch_eager.svg",
+        "cuembed_forward_rate.svg",
+        "model.svg",
+        "summary.svg",
+    }
+    page = (tmp_path / "summary.md").read_text()
+    assert "## backward: embed_ops" in page
+    assert "| torch_eager | 8 |" in page
+    once = (tmp_path / "cuembed_forward_rate.svg").read_bytes()
+    assert main(["plot", str(tmp_path)]) == 0
+    assert (tmp_path / "cuembed_forward_rate.svg").read_bytes() == once
+    assert str(tmp_path / "summary.md") in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_compiled_peers_run_with_one_compilation(tmp_path: Path, fresh_compiler: None) -> None:
+    torch._dynamo.utils.counters.clear()
+    peers = "inductor,embed_ops_compiled"
+    arguments = [*FAST, *CELL, "--filter", "indices=32,100,4096", "--peers", peers]
+    assert main(["run", "backward", *arguments, "--out", str(tmp_path)]) == 0
+    assert len(read(tmp_path / "backward.csv")) == 6
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+
+
+def test_resume_measures_only_what_is_missing(tmp_path: Path) -> None:
+    assert run_backward(tmp_path, "--filter", "indices=32") == 0
+    path = tmp_path / "backward.csv"
+    (first,) = read(path)
+    with path.open("a") as file:
+        file.write("backward,torch_eager,cpu,flo")  # Interrupted while writing.
+    assert run_backward(tmp_path, "--filter", "indices=32,64", "--resume") == 0
+    rows = read(path)
+    assert [row["indices"] for row in rows] == ["32", "64"]
+    assert rows[0] == first
+
+
+def test_without_resume_the_earlier_run_is_kept_aside(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert run_backward(tmp_path, "--filter", "indices=32") == 0
+    assert len(read(tmp_path / "backward.csv")) == 1
+    assert len(read(tmp_path / "backward.previous.csv")) == 1
+
+
+def test_resume_refuses_a_file_with_other_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Writer(tmp_path / "backward.csv", columns(["height"]))
+    assert run_backward(tmp_path, "--resume") == 2
+    assert "has other columns than this version writes" in capsys.readouterr().err
+
+
+def test_a_time_limit_stops_cleanly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_backward(tmp_path, "--time-limit", "0") == 0
+    assert read(tmp_path / "backward.csv") == []
+    assert "out of time; --resume continues" in capsys.readouterr().out
+
+
+def test_an_interruption_keeps_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure = runner.measure
+    calls = []
+
+    def interrupted(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return measure(*arguments)
+
+    monkeypatch.setattr(runner, "measure", interrupted)
+    assert run_backward(tmp_path, "--filter", "indices=32,64") == 130
+    assert len(read(tmp_path / "backward.csv")) == 1
+    assert "--resume continues" in capsys.readouterr().err
+
+
+class Wrong(TorchEager):
+    """Loses the first addition."""
+
+    def embedding_backward(
+        self, grad: torch.Tensor, indices: torch.Tensor, like: torch.Tensor
+    ) -> torch.Tensor:
+        gradient = super().embedding_backward(grad, indices, like)
+        gradient[indices[0]] -= grad[0]
+        return gradient
+
+
+class Unsupported(TorchEager):
+    def embedding_backward(
+        self, grad: torch.Tensor, indices: torch.Tensor, like: torch.Tensor
+    ) -> torch.Tensor:
+        raise UnsupportedError("not today")
+
+
+@pytest.mark.parametrize(("name", "status"), [("embed_ops", 1), ("somebody", 0)])
+def test_a_wrong_result_is_an_error_and_no_row(
+    name: str,
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    peer = FunctionPeer(name, Wrong(), Eager())
+    monkeypatch.setattr("bench.cli.all_peers", lambda *_: {**all_peers(), name: peer})
+    assert run_backward(tmp_path, "--peers", name, "--filter", "indices=32") == status
+    assert read(tmp_path / "backward.csv") == []
+    with (tmp_path / "backward.errors.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row["peer"] == name
+    assert row["error"].startswith("WrongResultError: grad_weight: ")
+    assert "indices=32" in row["cell"]
+    assert "error: " + name in capsys.readouterr().out
+
+
+def test_what_a_peer_does_not_do_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer = FunctionPeer("somebody", Unsupported(), Eager())
+    monkeypatch.setattr("bench.cli.all_peers", lambda *_: {"somebody": peer})
+    assert run_backward(tmp_path, "--peers", "somebody", "--filter", "indices=32,64") == 0
+    assert read(tmp_path / "backward.csv") == []
+    assert "note (2 x): somebody: not today" in capsys.readouterr().out
+
+
+def test_cells_that_do_not_fit_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bench.environment.memory_free_bytes", lambda device: 10)
+    assert run_backward(tmp_path, "--filter", "indices=32") == 0
+    assert "cells left out: not enough memory" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_other_dtypes(dtype: str, tmp_path: Path) -> None:
+    more = ["--dtype", dtype, "--index-dtype", "int32", "--deterministic", "--filter", "indices=64"]
+    assert run_backward(tmp_path, *more, "--peers", "torch_eager,embed_ops") == 0
+    rows = read(tmp_path / "backward.csv")
+    assert [row["dtype"] for row in rows] == [dtype] * 2
+    assert {row["index_dtype"] for row in rows} == {"int32"}
+    assert {row["deterministic"] for row in rows} == {"yes"}
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_compare_shows_ratios_and_judges(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder, times in ((old, (100.0, 400.0, 7.0)), (new, (50.0, 800.0))):
+        writer = Writer(folder / "backward.csv", columns(["rows"]))
+        for rows, microseconds in zip((10, 20, 30), times, strict=False):
+            row = {"suite": "backward", "peer": "embed_ops", "device": "cuda", "dtype": "float32"}
+            row |= {"index_dtype": "int64", "deterministic": "no", "shapes": "dynamic"}
+            row |= {"rows": str(rows), "dirty": "no"}
+            writer.append({**row, "device_us": microseconds, "wall_us": 2 * microseconds})
+    assert main(["compare", str(old), str(new)]) == 0
+    printed = capsys.readouterr().out
+    assert "embed_ops                   2    1.000   0.500   2.000  yes" in printed
+    assert "only in old: 1, only in new: 0" in printed
+    assert printed.index("0.500  rows=20") < printed.index("2.000  rows=10")
+    assert main(["compare", str(old), str(new / "backward.csv"), "--metric", "wall_us"]) == 0
+    assert main(["compare", str(old), str(new), "--tolerance", "0.05"]) == 0
+    text = (new / "backward.csv").read_text()
+    (new / "backward.csv").write_text(text.replace(",800,", ",1600,"))
+    assert main(["compare", str(old), str(new), "--tolerance", "0.05"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nothing"], "unknown suite 'nothing'; there are: fast_embedding, "),
+        (["run", "backward", "--peers", "nobody"], "unknown peer 'nobody'; there are: torch_eager"),
+        (["run", "backward", "--device", "tpu"], "unknown device 'tpu'; there are: cuda, cpu"),
+        (["run", "backward", "--dtype", "int8"], "unknown dtype 'int8'; there are: float32, "),
+        (["run", "backward", "--index-dtype", "int8"], "unknown index dtype 'int8'; there are: "),
+        (["run", "backward", "--filter", "width"], "--filter 'width': expected AXIS=VALUE"),
+        (
+            ["run", "backward", "--filter", "depth=3"],
+            "suite 'backward' has no axis 'depth'; it has",
+        ),
+        (["run", "backward", "--filter", "width=-3"], "axis 'width' takes positive numbers, not"),
+        (["run", "backward", "--filter", "width=wide"], "axis 'width' takes positive numbers, not"),
+        (
+            ["run", "backward", "--filter", "distribution=odd"],
+            "axis 'distribution' has no value 'odd'; it has: uniform, ",
+        ),
+        (
+            ["run", "backward", "--device", "cpu", "--peers", "cuembed", "--quick"],
+            "none of the peers of backward can run here",
+        ),
+        (["plot", "nowhere"], "nowhere: no benchmark rows there"),
+        (["compare", "nowhere", "nowhere"], "nowhere: no benchmark rows there"),
+    ],
+)
+def test_mistakes_are_named(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_cuda_is_refused_where_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    assert main(["run", "backward", "--device", "cuda"]) == 2
+    assert "torch finds no CUDA device here" in capsys.readouterr().err
+
+
+def test_list_names_suites_axes_and_peers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    for suite in SUITES:
+        assert f"  {suite}: " in printed
+    assert "fast_embedding: FastEmbedding's grid: lookup forward + backward (1728 cells)" in printed
+    assert "  torch_eager: available" in printed
+    assert "  cuembed: " in printed
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_suite_runs_on_the_gpu(suite: str, tmp_path: Path) -> None:
+    peers = "torch_eager,inductor,embed_ops"
+    arguments = ["run", suite, "--quick", "--peers", peers, "--out", str(tmp_path)]
+    assert main([*arguments, "--device", "cuda"]) == 0
+    rows = read(tmp_path / f"{suite}.csv")
+    assert {row["peer"] for row in rows} >= {"torch_eager", "embed_ops"}
+    assert all(float(row["peak_mb"]) >= 0 for row in rows)
