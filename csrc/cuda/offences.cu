@@ -56,17 +56,27 @@ Record& record_of(int device) {
   return record;
 }
 
+const OffenceSlot* pending_slot(const OffenceRecord& record) {
+  for (const OffenceSlot* slot : {&record.of_offsets, &record.of_indices}) {
+    if (slot->reported == record.epoch) {
+      return slot;
+    }
+  }
+  return nullptr;
+}
+
 std::optional<Offence> take_offence(Record& record) {
   OffenceRecord* host = record.host.load(std::memory_order_acquire);
-  if (host == nullptr || host->reported != host->epoch) {
+  if (host == nullptr || pending_slot(*host) == nullptr) {
     return std::nullopt;
   }
   const std::lock_guard<std::mutex> lock(records_mutex);
-  if (host->reported != host->epoch) {
+  const OffenceSlot* slot = pending_slot(*host);
+  if (slot == nullptr) {
     return std::nullopt; // another thread took it
   }
   std::atomic_thread_fence(std::memory_order_acquire);
-  const Offence offence = host->offence;
+  const Offence offence = slot->offence;
   host->epoch = host->epoch + 1;
   return offence;
 }

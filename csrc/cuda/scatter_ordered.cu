@@ -47,7 +47,8 @@ class OrderedScatter {
     check_cuda(
         cudaMemsetAsync(counts_, 0, (range_.num_rows + 1) * sizeof(Key), cuda_.stream()),
         "cudaMemsetAsync");
-    if (problem_.deterministic) {
+    // Mode max counts a row once per sample, which it sees where a sample's lookups are neighbours.
+    if (problem_.deterministic || problem_.lookups.mode == Mode::kMax) {
       order_stably();
     } else {
       order_by_counting();

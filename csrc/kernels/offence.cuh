@@ -1,11 +1,14 @@
 // How a kernel tells the host of an index or offset out of range, without synchronisation and
 // without losing the CUDA context.
 //
-// The record lies in host-mapped memory, one per device. The host reads it at the next call: a
-// record is pending when `reported == epoch`, and taking it moves `epoch` on. Kernels read
+// The record lies in host-mapped memory, one per device. The host reads it at the next call: an
+// offence is pending when `reported == epoch`, and taking it moves `epoch` on. Kernels read
 // `epoch` from the record, not from their arguments, so a replayed CUDA graph reports too. The
 // first thread to lift `claimed` to `epoch` writes; CUDA guarantees that atomics on mapped memory
 // are atomic among the threads of one device, and no other device shares a record.
+//
+// Offsets have a slot of their own, which the host reads first: bags that make no sense lead to
+// indices that make none, whichever thread comes first.
 
 #pragma once
 
@@ -16,11 +19,16 @@
 
 namespace embed_ops {
 
-struct OffenceRecord {
-  volatile uint32_t epoch;
+struct OffenceSlot {
   volatile uint32_t reported;
   uint32_t claimed;
   Offence offence;
+};
+
+struct OffenceRecord {
+  volatile uint32_t epoch;
+  OffenceSlot of_offsets;
+  OffenceSlot of_indices;
 };
 
 struct OffenceSink {
@@ -43,9 +51,10 @@ struct OffenceSink {
                                       : "embed_ops: offsets do not describe bags",
           __FILE__, __LINE__, __func__);
     }
+    OffenceSlot& slot = kind == OffenceKind::kIndex ? record->of_indices : record->of_offsets;
     const uint32_t epoch = record->epoch;
-    if (atomicMax(&record->claimed, epoch) < epoch) {
-      volatile Offence* offence = &record->offence;
+    if (atomicMax(&slot.claimed, epoch) < epoch) {
+      volatile Offence* offence = &slot.offence;
       offence->kind = kind;
       offence->op = op;
       offence->value = value;
@@ -53,7 +62,7 @@ struct OffenceSink {
       offence->limit = limit;
       offence->table = table;
       __threadfence_system();
-      record->reported = epoch;
+      slot.reported = epoch;
     }
   }
 };

@@ -102,6 +102,14 @@ __device__ __forceinline__ void store_narrowed(T* address, const Vec<Acc<T>, N>&
   store_streaming<T, N>(address, vec);
 }
 
+template <class T, int N>
+__device__ __forceinline__ void atomic_add_each(T* address, const Vec<T, N>& vec) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    atomicAdd(address + i, vec.v[i]);
+  }
+}
+
 // sm_90 adds 16 bytes in one go (red.global.add.v4.f32, PTX ISA 8.1); elsewhere element by element.
 template <int N>
 __device__ __forceinline__ void atomic_add(float* address, const Vec<float, N>& vec) {
@@ -109,24 +117,19 @@ __device__ __forceinline__ void atomic_add(float* address, const Vec<float, N>& 
   if constexpr (N == 4) {
     atomicAdd(
         reinterpret_cast<float4*>(address), make_float4(vec.v[0], vec.v[1], vec.v[2], vec.v[3]));
-    return;
   } else if constexpr (N == 2) {
     atomicAdd(reinterpret_cast<float2*>(address), make_float2(vec.v[0], vec.v[1]));
-    return;
+  } else {
+    atomic_add_each(address, vec);
   }
+#else
+  atomic_add_each(address, vec);
 #endif
-#pragma unroll
-  for (int i = 0; i < N; ++i) {
-    atomicAdd(address + i, vec.v[i]);
-  }
 }
 
 template <int N>
 __device__ __forceinline__ void atomic_add(double* address, const Vec<double, N>& vec) {
-#pragma unroll
-  for (int i = 0; i < N; ++i) {
-    atomicAdd(address + i, vec.v[i]);
-  }
+  atomic_add_each(address, vec);
 }
 
 } // namespace embed_ops

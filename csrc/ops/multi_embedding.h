@@ -19,6 +19,20 @@ inline int64_t total(const Sizes& sizes) {
   return sum;
 }
 
+// Of packed storage, which wastes nothing.
+inline int64_t packed_elements(const Sizes& num_embeddings, const Sizes& embedding_dims) {
+  int64_t elements = 0;
+  for (size_t i = 0; i < num_embeddings.size(); ++i) {
+    elements += num_embeddings[i] * embedding_dims[i];
+  }
+  return elements;
+}
+
+// Of padded storage: tables side by side, each as tall as the tallest.
+inline Sizes padded_shape(const Sizes& num_embeddings, const Sizes& embedding_dims) {
+  return {*std::max_element(num_embeddings.begin(), num_embeddings.end()), total(embedding_dims)};
+}
+
 inline void check_table_sizes(
     const Check& check,
     const Sizes& num_embeddings,
@@ -46,18 +60,12 @@ inline void check_storage(
     const Sizes& embedding_dims) {
   check.float_dtype("weight", weight);
   if (weight.dim() == 1) {
-    int64_t elements = 0;
-    for (size_t i = 0; i < num_embeddings.size(); ++i) {
-      elements += num_embeddings[i] * embedding_dims[i];
-    }
-    check.shape("weight", weight, {elements});
+    check.shape("weight", weight, {packed_elements(num_embeddings, embedding_dims)});
   } else {
     check.require(
         weight.dim() == 2, "weight", "1 (packed) or 2 (padded) dimensions",
         concat("shape ", shape_text(weight)));
-    check.shape(
-        "weight", weight,
-        {*std::max_element(num_embeddings.begin(), num_embeddings.end()), total(embedding_dims)});
+    check.shape("weight", weight, padded_shape(num_embeddings, embedding_dims));
   }
 }
 
@@ -333,14 +341,11 @@ Tensor multi_embedding_dense_backward(
   Tensor grad_weight;
   if (padded) {
     // Zeros: the corners that pad a table to the tallest one belong to no table.
-    grad_weight = torch::stable::new_zeros(
-        grad_output, {*std::max_element(num_embeddings.begin(), num_embeddings.end()), width});
+    grad_weight =
+        torch::stable::new_zeros(grad_output, padded_shape(num_embeddings, embedding_dims));
   } else {
-    int64_t elements = 0;
-    for (size_t i = 0; i < num_embeddings.size(); ++i) {
-      elements += num_embeddings[i] * embedding_dims[i];
-    }
-    grad_weight = torch::stable::new_empty(grad_output, {elements});
+    grad_weight =
+        torch::stable::new_empty(grad_output, {packed_elements(num_embeddings, embedding_dims)});
   }
   if (grad_weight.numel() == 0) {
     return grad_weight;
