@@ -43,7 +43,10 @@ def warm_up(function: Any) -> None:
 def test_forward_and_backward(sample: Sample, deterministic: bool) -> None:
     arguments = requiring_grad(sample.arguments("cuda", torch.float32))
     inputs = leaves(arguments)
-    (output,) = floats(call(sample.op, arguments))
+    # Without a graph: one kept alive would tie the leaves to the default stream, which must not
+    # meet the capturing one (torch warns of it).
+    with torch.no_grad():
+        (output,) = floats(call(sample.op, arguments))
     grad_output = torch.randn_like(output)
 
     def step() -> tuple[Any, tuple[Tensor, ...]]:

@@ -99,8 +99,8 @@ def assert_twins_agree(first: nn.Module, second: nn.Module, *inputs: Any) -> Non
 def test_embedding_is_its_twin(
     options: dict[str, Any], shape: tuple[int, ...], device: str
 ) -> None:
-    if device == "cuda" and 0 in shape and "max_norm" in options:
-        pytest.skip("torch.embedding_renorm_ launches an empty grid and fails")
+    if device == "cuda" and 0 in shape and options.keys() & {"max_norm", "scale_grad_by_freq"}:
+        pytest.skip("torch's own kernels launch an empty grid here and fail")
     modules = twins(FastEmbedding, nn.Embedding, device, **options)
     assert_twins_agree(*modules, some_indices(*shape, device=device))
 

@@ -155,6 +155,8 @@ def test_walks_cover_every_lookup_and_lane(plans, lanes, lookups):
         ((1024, 1000, 128, 1, True, False, False), ATOMIC),
         ((4095, 1000, 128, 1, True, False, False), ATOMIC),
         ((4096, 1000, 128, 1, True, False, False), TILED),
+        ((4096, 1000, 8, 1, True, False, False), ATOMIC),
+        ((32_768, 1000, 8, 1, True, False, False), TILED),
         ((65_536, 1000, 128, 1, True, False, False), TILED),
         ((65_536, 1000, 256, 1, True, False, False), ORDERED),
         ((262_144, 1_000_000, 64, 1, True, False, False), ORDERED),

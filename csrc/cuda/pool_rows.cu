@@ -8,7 +8,7 @@ namespace embed_ops {
 
 namespace {
 
-constexpr int kUnroll = 8;
+constexpr int kUnroll = 4;
 
 template <class Combiner, class T, class Index, int kVec, class Tables>
 void pool_with(

@@ -105,6 +105,8 @@ inline WalkPlan plan_walk(int64_t lanes, int64_t num_lookups, int processors) {
     slices *= 2;
   }
   plan.slice_lanes = ceil_div(lanes, slices);
+  // Groups of a few lanes would share a short tile so finely that a run crosses many of them.
+  plan.group = plan.items == 1 ? 8 : 1;
   while (plan.group < plan.slice_lanes && plan.group < 64) {
     plan.group *= 2;
   }
@@ -164,10 +166,11 @@ struct ScatterShape {
 
 constexpr int64_t kMostOneTile = 4 * kBlockThreads;
 
-// Measured on an H200: below kLeastTiled lookups, atomics finish before a tile is sorted; from
-// kLeastOrdered gradient elements on, what ordering costs (about 30 us) is less than what storing
-// each row once saves.
-constexpr int64_t kLeastTiled = 4096;
+// Measured on an H200, in elements of the gradients that lookups bring: below kLeastTiled (and
+// kLeastTiledLookups) atomics finish before a tile is sorted; from kLeastOrdered on, what ordering
+// costs (about 30 us) is less than what storing each row once saves.
+constexpr int64_t kLeastTiledLookups = 4096;
+constexpr int64_t kLeastTiled = int64_t{1} << 18;
 constexpr int64_t kLeastOrdered = int64_t{1} << 24;
 
 inline ScatterWay plan_scatter(const ScatterShape& shape) {
@@ -177,11 +180,11 @@ inline ScatterWay plan_scatter(const ScatterShape& shape) {
     const bool fits = shape.num_lookups <= kMostOneTile && narrow && !shape.is_max;
     return fits ? ScatterWay::kOneTile : ScatterWay::kOrdered;
   }
-  if (shape.is_max || !narrow || shape.num_lookups < kLeastTiled) {
+  // Of several tables each lookup has only its own width.
+  const int64_t elements = shape.num_lookups * (shape.width / shape.num_tables);
+  if (shape.is_max || !narrow || shape.num_lookups < kLeastTiledLookups || elements < kLeastTiled) {
     return ScatterWay::kAtomic;
   }
-  // The mean width of a lookup: of several tables each lookup has only its own.
-  const int64_t elements = shape.num_lookups * (shape.width / shape.num_tables);
   return elements >= kLeastOrdered ? ScatterWay::kOrdered : ScatterWay::kTiled;
 }
 

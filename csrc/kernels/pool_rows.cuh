@@ -9,7 +9,44 @@
 
 namespace embed_ops {
 
-// Adds positions [begin, end) of one bag to `combiner`, kUnroll rows in flight.
+// Blocks per multiprocessor: enough threads that, with kUnroll loads each, memory never waits.
+constexpr int kPoolBlocks = 3;
+
+// Adds kUnroll positions of one bag to `combiner`, their rows in flight together.
+template <int kUnroll, class Combiner, class T, class Index, int kVec>
+__device__ __forceinline__ void combine_some(
+    Combiner& combiner,
+    const Segment<T>& segment,
+    const LookupsView<Index>& lookups,
+    const T* __restrict__ weights,
+    int64_t position,
+    const OffenceSink& sink) {
+  Index index[kUnroll];
+  Vec<T, kVec> rows[kUnroll];
+  bool counted[kUnroll];
+#pragma unroll
+  for (int u = 0; u < kUnroll; ++u) {
+    index[u] = lookups.indices[position + u];
+  }
+#pragma unroll
+  for (int u = 0; u < kUnroll; ++u) {
+    counted[u] = counts(
+        index[u], lookups, segment.num_rows, position + u, segment.table, sink, segment.first_lane);
+    rows[u] = counted[u] ? load<T, kVec>(segment.row(index[u])) : zeros<T, kVec>();
+  }
+#pragma unroll
+  for (int u = 0; u < kUnroll; ++u) {
+    if (counted[u]) {
+      Acc<T> weight = Acc<T>(1);
+      if constexpr (Combiner::kIsWeighted) {
+        weight = to_acc(weights[position + u]);
+      }
+      combiner.add(rows[u], index[u], weight);
+    }
+  }
+}
+
+// Adds positions [begin, end) of one bag to `combiner`.
 template <int kUnroll, class Combiner, class T, class Index, int kVec>
 __device__ __forceinline__ void combine_range(
     Combiner& combiner,
@@ -19,43 +56,20 @@ __device__ __forceinline__ void combine_range(
     int64_t begin,
     int64_t end,
     const OffenceSink& sink) {
-  for (int64_t position = begin; position < end; position += kUnroll) {
-    Index index[kUnroll];
-    bool counted[kUnroll];
-    Vec<T, kVec> rows[kUnroll];
-    Acc<T> weight[kUnroll];
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      counted[u] = position + u < end;
-      index[u] = counted[u] ? lookups.indices[position + u] : Index{0};
-    }
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      rows[u] = zeros<T, kVec>();
-      weight[u] = Acc<T>(1);
-      counted[u] = counted[u] &&
-          counts(index[u], lookups, segment.num_rows, position + u, segment.table, sink,
-                 segment.first_lane);
-      if (counted[u]) {
-        rows[u] = load<T, kVec>(segment.row(index[u]));
-        if constexpr (Combiner::kIsWeighted) {
-          weight[u] = to_acc(weights[position + u]);
-        }
-      }
-    }
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      if (counted[u]) {
-        combiner.add(rows[u], index[u], weight[u]);
-      }
-    }
+  int64_t position = begin;
+  for (; position + kUnroll <= end; position += kUnroll) {
+    combine_some<kUnroll, Combiner, T, Index, kVec>(
+        combiner, segment, lookups, weights, position, sink);
+  }
+  for (; position < end; ++position) {
+    combine_some<1, Combiner, T, Index, kVec>(combiner, segment, lookups, weights, position, sink);
   }
 }
 
 // Threads: x = lane (a vector of columns), y = sample, z = part of the bag. Long bags of small
 // batches are cut into blockDim.z parts, merged in bag order through shared memory.
 template <class T, class Index, int kVec, class Tables, class Combiner, int kUnroll>
-__global__ void __launch_bounds__(256) pool_rows_kernel(
+__global__ void __launch_bounds__(256, kPoolBlocks) pool_rows_kernel(
     const __grid_constant__ Tables tables,
     const __grid_constant__ LookupsView<Index> lookups,
     const T* __restrict__ weights,
