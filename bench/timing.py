@@ -136,11 +136,20 @@ def capture(fn: Callable[[], Any], warm_ups: int = 2) -> Captured | None:
             captured = Captured(graph, result)
         except RuntimeError:
             torch.cuda.synchronize()
+            _end_failed_capture()
         finally:
             if collecting:
                 gc.enable()
     torch.cuda.current_stream().wait_stream(stream)
     return captured
+
+
+def _end_failed_capture() -> None:
+    """torch leaves its generator in a capture that failed; one that succeeds takes it out."""
+    graph = torch.cuda.CUDAGraph()
+    graph.capture_begin(capture_error_mode="thread_local")
+    torch.zeros(1, device="cuda")
+    graph.capture_end()
 
 
 def synchronize(device: torch.device) -> None:

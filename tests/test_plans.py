@@ -30,7 +30,9 @@ Launch pool(int64_t lanes, int64_t batch, int64_t length, int processors) {
 Launch atomic(int64_t lanes, int64_t batch, int64_t length, int processors) {
   return flat(plan_scatter_atomic(lanes, batch, length, processors));
 }
-Launch fill(int64_t lanes, int64_t rows, int tables) { return flat(plan_fill(lanes, rows, tables)); }
+Launch fill(int64_t lanes, int64_t rows, int tables) {
+  return flat(plan_fill(lanes, rows, tables));
+}
 struct Walk { Launch launch; int items; int group; int64_t slice_lanes; };
 Walk walk(int64_t lanes, int64_t lookups, int processors) {
   const WalkPlan p = plan_walk(lanes, lookups, processors);
