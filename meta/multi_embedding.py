@@ -143,6 +143,10 @@ def _check_table_sizes(
     for rows, width in zip(num_embeddings, embedding_dims, strict=True):
         check.require(rows >= 0, "num_embeddings", "values of at least 0", size_text(rows))
         check.require(width >= 1, "embedding_dims", "values of at least 1", str(width))
+    # Sizes known only at run time are those of tensors that exist.
+    if all(isinstance(rows, int) for rows in num_embeddings):
+        fits = max(1, *num_embeddings) * sum(embedding_dims) < 2**63
+        check.require(fits, "num_embeddings", "tables of fewer than 2^63 elements", "more")
 
 
 def _storage_shape(

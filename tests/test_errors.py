@@ -6,6 +6,7 @@ Three tables: wrong arguments (``WRONG``), wrong values in indices and in offset
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -1082,3 +1083,16 @@ def test_public_functions(name: str) -> None:
         function()
     assert type(caught.value) is kind
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    "sizes", [([2**62 + 1], [4]), ([2**63 - 1, 1], [1, 1]), ([0], [2**63 - 1])]
+)
+@pytest.mark.parametrize("where", ["cpu", "meta"])
+def test_tables_beyond_64_bits(sizes: tuple[list[int], list[int]], where: str) -> None:
+    rows, widths = sizes
+    fits = max(1, *rows) * sum(widths) < 2**63
+    expected = "weight" if fits else "num_embeddings: expected tables of fewer than 2^63 elements"
+    indices = torch.zeros(1, len(rows), dtype=torch.int64, device=where)
+    with pytest.raises(ValueError, match=re.escape(f"embed_ops::multi_embedding: {expected}")):
+        torch.ops.embed_ops.multi_embedding(torch.zeros(4, device=where), indices, rows, widths)

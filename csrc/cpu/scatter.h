@@ -264,12 +264,14 @@ class Scatterer {
   // What a mean divides by: as in the forward, by the lookups that count.
   A weight_of(const Span& bag, int64_t num_rows) const {
     A sum = 0;
+    int64_t counted = 0; // fp32 counts no further than 2^24
     for (int64_t j = bag.begin; j < bag.end; ++j) {
       if (in_table(indices_[j], num_rows) && indices_[j] != lookups_.padding_idx) {
-        sum += weights_ == nullptr ? A(1) : static_cast<A>(weights_[j]);
+        ++counted;
+        sum += weights_ == nullptr ? A(0) : static_cast<A>(weights_[j]);
       }
     }
-    return sum;
+    return weights_ == nullptr ? static_cast<A>(counted) : sum;
   }
 
   // -1 is the maximum of an empty bag.

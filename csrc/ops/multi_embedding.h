@@ -42,6 +42,9 @@ inline void check_table_sizes(
       embedding_dims.size() == num_embeddings.size(), "embedding_dims",
       concat(num_embeddings.size(), " values (as num_embeddings)"),
       concat(embedding_dims.size(), " values"));
+  int64_t tallest = 0;
+  int64_t width = 0;
+  bool overflow = false;
   for (size_t i = 0; i < num_embeddings.size(); ++i) {
     check.require(
         num_embeddings[i] >= 0, "num_embeddings", "values of at least 0",
@@ -49,7 +52,13 @@ inline void check_table_sizes(
     check.require(
         embedding_dims[i] >= 1, "embedding_dims", "values of at least 1",
         concat(embedding_dims[i]));
+    tallest = std::max(tallest, num_embeddings[i]);
+    overflow = __builtin_add_overflow(width, embedding_dims[i], &width) || overflow;
   }
+  // Packed storage takes no more than padded.
+  int64_t elements = 0;
+  overflow = __builtin_mul_overflow(tallest, width, &elements) || overflow;
+  check.require(!overflow, "num_embeddings", "tables of fewer than 2^63 elements", "more");
 }
 
 // Packed storage is 1-D, table after table; padded storage is 2-D, table beside table.
