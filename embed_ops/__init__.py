@@ -3,7 +3,8 @@
 Functions with torch.nn.functional's arguments: :func:`embedding`, :func:`embedding_bag`, and
 :func:`multi_embedding` for many tables in one launch. Modules: :class:`FastEmbedding`,
 :class:`FastEmbeddingBag`, :class:`FastMultiEmbedding`. The operators themselves are
-``torch.ops.embed_ops.*``.
+``torch.ops.embed_ops.*``. ``torch.compile(model, backend="embed_ops")`` finds a model's lookups by
+itself, and :func:`replace` swaps its modules.
 """
 
 import importlib
@@ -16,6 +17,8 @@ _library.load()
 # By name: in a checkout the folder is meta/, and only an installation puts it under embed_ops.
 importlib.import_module("embed_ops.meta")
 
+from . import inductor  # noqa: E402
+from ._replace import replace  # noqa: E402
 from .bounds import bounds_check, check_errors  # noqa: E402
 from .nn import FastEmbedding, FastEmbeddingBag, FastMultiEmbedding  # noqa: E402
 from .ops.embedding import embedding  # noqa: E402
@@ -31,5 +34,7 @@ __all__ = [
     "check_errors",
     "embedding",
     "embedding_bag",
+    "inductor",
     "multi_embedding",
+    "replace",
 ]
