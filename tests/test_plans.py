@@ -1,6 +1,7 @@
 """Launch plans are pure functions of shape and device: checked here without a GPU."""
 
 import ctypes
+import itertools
 import math
 import os
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 CSRC = Path(__file__).parent.parent / "csrc"
-H200 = 132  # multiprocessors of an H100 or H200
+H100 = 132  # multiprocessors
 
 SOURCE = """
 #include "kernels/plan.h"
@@ -17,26 +18,31 @@ SOURCE = """
 using namespace embed_ops;
 
 extern "C" {
-struct Launch { int block[3]; int grid[3]; int unroll; };
+struct Launch { int block[2]; int64_t grid[3]; int unroll; };
 static Launch flat(const Plan& p) {
-  return {{p.block_x, p.block_y, p.block_z}, {p.grid_x, p.grid_y, p.grid_z}, p.unroll};
+  return {{p.block_x, p.block_y}, {p.grid_x, p.grid_y, p.grid_z}, p.unroll};
 }
 Launch copy(int64_t lanes, int64_t batch, int processors) {
   return flat(plan_copy(lanes, batch, processors));
 }
-Launch pool(int64_t lanes, int64_t batch, int64_t length, int processors) {
-  return flat(plan_pool(lanes, batch, length, processors));
+struct Pool { Launch launch; int crew; int warps; };
+Pool pool(int64_t lanes, int64_t batch, int64_t length, int64_t tables, int processors) {
+  const PoolPlan p = plan_pool(lanes, batch, length, tables, processors, 8, 8);
+  return {flat(p.launch), p.crew, p.warps};
 }
 Launch atomic(int64_t lanes, int64_t batch, int64_t length, int processors) {
   return flat(plan_scatter_atomic(lanes, batch, length, processors));
 }
-Launch fill(int64_t lanes, int64_t rows, int tables) {
+Launch fill(int64_t lanes, int64_t rows, int64_t tables) {
   return flat(plan_fill(lanes, rows, tables));
 }
-struct Walk { Launch launch; int items; int group; int64_t slice_lanes; };
-Walk walk(int64_t lanes, int64_t lookups, int processors) {
-  const WalkPlan p = plan_walk(lanes, lookups, processors);
-  return {flat(p.launch), p.items, p.group, p.slice_lanes};
+Launch fill_zero(int64_t bytes, int64_t tables) {
+  return flat(plan_fill_zero(bytes, tables, 4));
+}
+struct Tiles { Launch launch; int per_lane; int slice_lanes; };
+Tiles tiles(int64_t lanes, int64_t lookups, int processors) {
+  const TilePlan p = plan_tiles(lanes, lookups, processors);
+  return {flat(p.launch), p.per_lane, p.slice_lanes};
 }
 int scatter(int64_t lookups, int64_t rows, int64_t width, int64_t tables, bool sums_in_gradient,
             bool deterministic, bool is_max) {
@@ -45,22 +51,28 @@ int scatter(int64_t lookups, int64_t rows, int64_t width, int64_t tables, bool s
   shape.num_rows = rows;
   shape.width = width;
   shape.num_tables = tables;
+  shape.gradient_elements = rows * (width / tables);
+  shape.gradient_bytes = shape.gradient_elements * (sums_in_gradient ? 4 : 2);
   shape.sums_in_gradient = sums_in_gradient;
   shape.deterministic = deterministic;
   shape.is_max = is_max;
   return static_cast<int>(plan_scatter(shape));
 }
+int shift_of_counters(int64_t rows, int64_t tables) { return plan_counters(rows, tables).shift; }
+int64_t stride_of_counters(int64_t rows, int64_t tables) {
+  return plan_counters(rows, tables).stride;
+}
 int bits(int64_t count) { return bits_for(count); }
 }
 """
 
-ATOMIC, TILED, ONE_TILE, ORDERED = range(4)
+ATOMIC, TILED, WIDENED, COMPARED, ORDERED = range(5)
 
 
 class Launch(ctypes.Structure):
     _fields_ = [
-        ("block", ctypes.c_int * 3),
-        ("grid", ctypes.c_int * 3),
+        ("block", ctypes.c_int * 2),
+        ("grid", ctypes.c_int64 * 3),
         ("unroll", ctypes.c_int),
     ]
 
@@ -68,13 +80,33 @@ class Launch(ctypes.Structure):
         return math.prod(self.block)
 
 
-class Walk(ctypes.Structure):
-    _fields_ = [
-        ("launch", Launch),
-        ("items", ctypes.c_int),
-        ("group", ctypes.c_int),
-        ("slice_lanes", ctypes.c_int64),
-    ]
+class Pool(ctypes.Structure):
+    _fields_ = [("launch", Launch), ("crew", ctypes.c_int), ("warps", ctypes.c_int)]
+
+    def parts(self, lanes):
+        """How many teams of lanes share a bag."""
+        per_slice = -(-lanes // self.launch.grid[2])
+        team = 1 << (per_slice - 1).bit_length()
+        return max(self.crew // team, 1) * self.warps
+
+
+class Tiles(ctypes.Structure):
+    _fields_ = [("launch", Launch), ("per_lane", ctypes.c_int), ("slice_lanes", ctypes.c_int)]
+
+
+I64 = ctypes.c_int64
+SIGNATURES = {
+    "copy": (Launch, [I64, I64, ctypes.c_int]),
+    "pool": (Pool, [I64, I64, I64, I64, ctypes.c_int]),
+    "atomic": (Launch, [I64, I64, I64, ctypes.c_int]),
+    "fill": (Launch, [I64, I64, I64]),
+    "fill_zero": (Launch, [I64, I64]),
+    "tiles": (Tiles, [I64, I64, ctypes.c_int]),
+    "scatter": (ctypes.c_int, [I64] * 4 + [ctypes.c_bool] * 3),
+    "shift_of_counters": (ctypes.c_int, [I64, I64]),
+    "stride_of_counters": (I64, [I64, I64]),
+    "bits": (ctypes.c_int, [I64]),
+}
 
 
 @pytest.fixture(scope="module")
@@ -88,88 +120,116 @@ def plans(tmp_path_factory):
     command = [compiler, "-std=c++17", "-shared", "-fPIC", f"-I{CSRC}", source, "-o", library]
     subprocess.run(command, check=True)
     loaded = ctypes.CDLL(str(library))
-    for name in ("copy", "pool", "atomic", "fill"):
+    for name, (result, arguments) in SIGNATURES.items():
         function = getattr(loaded, name)
-        function.restype = Launch
-        function.argtypes = [ctypes.c_int64] * 3 + [ctypes.c_int]
-    loaded.copy.argtypes = loaded.fill.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_int]
-    loaded.walk.restype = Walk
-    loaded.walk.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_int]
-    loaded.scatter.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_bool] * 3
-    loaded.bits.argtypes = [ctypes.c_int64]
+        function.restype, function.argtypes = result, arguments
     return loaded
 
 
 LANES = [1, 2, 3, 8, 9, 25, 32, 64, 75, 256, 257, 1024, 4096, 100_000]
-BATCHES = [1, 31, 512, 16_384, 131_072, 2**31, 2**35]
+BATCHES = [1, 31, 512, 16_384, 131_072, 2**31]
 LENGTHS = [0, 1, 20, 64, 100_000]
 
 
-def covers(launch, lanes, batch):
-    """Whether x spans the lanes; samples are walked in grid-stride loops, one block is enough."""
-    return launch.block[0] * launch.grid[1] >= lanes and launch.grid[0] >= 1 and batch >= 1
+def is_legal(launch):
+    return (
+        1 <= launch.threads() <= 256
+        and all(size >= 1 for size in (*launch.block, *launch.grid))
+        and launch.grid[0] < 2**31
+        and launch.grid[1] < 2**16
+        and launch.grid[2] < 2**16
+    )
 
 
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("batch", BATCHES)
-def test_launches_are_legal_and_cover_the_work(plans, lanes, batch):
-    launches = [plans.copy(lanes, batch, H200), plans.fill(lanes, batch, 1)]
-    for length in LENGTHS:
-        launches.append(plans.pool(lanes, batch, length, H200))
-        launches.append(plans.atomic(lanes, batch, length, H200))
+def test_copies_and_atomics_cover_the_work(plans, lanes, batch):
+    launches = [plans.copy(lanes, batch, H100)]
+    launches += [plans.atomic(lanes, batch, length, H100) for length in LENGTHS]
     for launch in launches:
-        assert 1 <= launch.threads() <= 256
-        assert all(size >= 1 for size in (*launch.block, *launch.grid))
-        assert launch.grid[0] < 2**31 and launch.grid[1] < 2**16 and launch.grid[2] < 2**16
-    fill, *others = launches[1:2] + launches[:1] + launches[2:]
-    assert all(covers(launch, lanes, batch) for launch in others)
-    assert fill.block[0] <= 64  # its lanes loop over the columns
+        # At 2^31 rows of more than a block's lanes a grid has not blocks enough: launch says so.
+        if launch.grid[0] < 2**31:
+            assert is_legal(launch)
+        assert launch.block[0] * launch.grid[1] >= lanes
+        assert launch.block[1] * launch.unroll * launch.grid[0] >= batch
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("tables", [1, 26])
+def test_pools_cover_every_bag_and_lane(plans, lanes, batch, length, tables):
+    plan = plans.pool(lanes, batch, length, tables, H100)
+    if batch < 2**31:
+        assert is_legal(plan.launch)
+    assert plan.launch.block[0] == 256 and plan.launch.grid[1] == tables
+    assert plan.launch.grid[2] * 32 >= lanes
+    assert plan.crew in (1, 2, 4, 8, 16, 32) and plan.warps in (1, 2, 4, 8)
+    assert plan.warps == 1 or plan.crew == 32  # whole warps share a bag, or lanes of one
+    assert plan.launch.grid[0] * (8 // plan.warps) * (32 // plan.crew) >= batch
+    assert plan.parts(lanes) == 1 or length // plan.parts(lanes) >= 8
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("rows", BATCHES)
+@pytest.mark.parametrize("tables", [1, 26])
+def test_fills_cover_every_row_and_byte(plans, lanes, rows, tables):
+    assert is_legal(plans.fill(lanes, rows, tables))
+    size = min(rows * lanes * 16, 2**42)
+    launch = plans.fill_zero(size, tables)
+    assert is_legal(launch) and launch.grid[1] == tables
+    assert launch.block[0] * 4 * launch.grid[0] >= size // 16
 
 
 def test_copies_take_several_rows_per_thread_once_the_device_is_full(plans):
-    assert plans.copy(8, 1000, H200).unroll == 1
-    assert plans.copy(64, 1_000_000, H200).unroll == 4
+    assert plans.copy(8, 1000, H100).unroll == 1
+    assert plans.copy(64, 1_000_000, H100).unroll == 4
 
 
-def test_few_long_bags_are_cut_into_parts(plans):
-    assert plans.pool(8, 512, 64, H200).block[2] > 1
-    assert plans.atomic(8, 512, 64, H200).grid[2] > 1
-    for launch in (plans.pool(8, 131_072, 64, H200), plans.atomic(8, 131_072, 64, H200)):
-        assert launch.block[2] == launch.grid[2] == 1
-    assert plans.pool(8, 512, 1, H200).block[2] == 1  # nothing to cut
+def test_few_long_bags_are_shared(plans):
+    assert plans.pool(8, 512, 64, 1, H100).parts(8) > 1
+    assert plans.atomic(8, 512, 64, H100).grid[2] > 1
+    assert plans.pool(8, 131_072, 64, 1, H100).parts(8) == 1
+    assert plans.atomic(8, 131_072, 64, H100).grid[2] == 1
+    assert plans.pool(8, 512, 1, 1, H100).parts(8) == 1  # nothing to share
+    assert plans.pool(8, 512, 64, 100, H100).parts(8) == 1  # tables enough
 
 
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("lookups", [1, 255, 1024, 4096, 65_536, 262_144, 10_000_000])
-def test_walks_cover_every_lookup_and_lane(plans, lanes, lookups):
-    plan = plans.walk(lanes, lookups, H200)
-    assert plan.items in (1, 4)
-    assert plan.launch.grid[0] * 256 * plan.items >= lookups
+def test_tiles_cover_every_lookup_and_lane(plans, lanes, lookups):
+    plan = plans.tiles(lanes, lookups, H100)
+    assert is_legal(plan.launch) and plan.launch.block[0] == 256
+    assert plan.per_lane in (1, 4)
+    assert plan.launch.grid[0] * 256 * plan.per_lane >= lookups
+    assert plan.slice_lanes in (1, 2, 4, 8, 16, 32)
     assert plan.launch.grid[1] * plan.slice_lanes >= lanes
-    assert plan.group in (1, 2, 4, 8, 16, 32, 64)
-    assert plan.group >= min(plan.slice_lanes, 64)
 
 
 @pytest.mark.parametrize(
     ("shape", "way"),
     [
         # lookups, rows, width, tables, sums_in_gradient, deterministic, is_max
-        ((1024, 1000, 128, 1, True, False, False), ATOMIC),
+        ((32, 1000, 8, 1, True, False, False), ATOMIC),
         ((4095, 1000, 128, 1, True, False, False), ATOMIC),
         ((4096, 1000, 128, 1, True, False, False), TILED),
-        ((4096, 1000, 8, 1, True, False, False), ATOMIC),
-        ((32_768, 1000, 8, 1, True, False, False), TILED),
-        ((65_536, 1000, 128, 1, True, False, False), TILED),
-        ((65_536, 1000, 256, 1, True, False, False), ORDERED),
+        ((4096, 1000, 8, 1, True, False, False), TILED),
+        ((262_144, 1000, 256, 1, True, False, False), TILED),  # a gradient that fits the L2
+        ((65_536, 100_000, 128, 1, True, False, False), TILED),
+        ((65_536, 100_000, 256, 1, True, False, False), ORDERED),
         ((262_144, 1_000_000, 64, 1, True, False, False), ORDERED),
         ((262_144, 1_000_000, 26 * 32, 26, True, False, False), TILED),
         ((262_144, 1000, 128, 1, True, False, True), ATOMIC),
-        ((262_144, 2**32, 128, 1, True, False, False), ATOMIC),
-        ((1024, 1000, 128, 1, False, False, False), ONE_TILE),
-        ((1025, 1000, 128, 1, False, False, False), ORDERED),
-        ((1024, 1000, 128, 1, True, True, False), ONE_TILE),
+        ((1024, 1000, 128, 1, False, False, False), COMPARED),
+        ((1025, 1000, 128, 1, False, False, False), WIDENED),
+        ((1025, 10_000, 128, 1, False, False, False), ORDERED),
+        ((262_144, 10_000, 128, 1, False, False, False), WIDENED),
+        ((262_144, 100_000, 128, 1, False, False, False), ORDERED),
+        ((262_144, 1000, 128, 1, False, True, False), ORDERED),
+        ((262_144, 1000, 128, 1, False, False, True), ORDERED),
+        ((1024, 1000, 128, 1, True, True, False), COMPARED),
         ((1024, 1000, 128, 1, True, True, True), ORDERED),
-        ((1024, 2**32, 128, 1, False, False, False), ORDERED),
+        ((1024, 2**32, 128, 1, False, False, False), COMPARED),
         ((262_144, 1000, 8, 1, True, True, False), ORDERED),
     ],
 )
@@ -182,3 +242,26 @@ def test_bits_tell_rows_and_the_mark_above_them_apart(plans, count):
     bits = plans.bits(count)
     assert 2**bits - 1 >= count  # all ones: above every row
     assert 2 ** (bits - 1) <= count
+
+
+ROWS = [1, 2, 10, 255, 256, 257, 1000, 8192, 100_003]
+
+
+def counters(plans, rows, tables):
+    shift, stride = plans.shift_of_counters(rows, tables), plans.stride_of_counters(rows, tables)
+    return [
+        (row & (2**shift - 1)) * stride + (row >> shift) for row in range(rows)
+    ], stride << shift
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_every_row_has_a_counter_of_its_own_and_neighbours_are_lines_apart(plans, rows):
+    found, size = counters(plans, rows, 1)
+    assert len(set(found)) == rows and max(found) < size
+    assert all(abs(a - b) >= 32 for a, b in itertools.pairwise(found))
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_rows_of_several_tables_are_counted_in_their_order(plans, rows):
+    found, size = counters(plans, rows, 26)
+    assert found == list(range(rows)) and size >= rows

@@ -11,6 +11,7 @@
 
 #include "common/problem.h"
 #include "common/tensors.h"
+#include "cuda/runtime.h"
 #include "kernels/offence.cuh"
 
 namespace embed_ops {
@@ -31,6 +32,10 @@ class Cuda {
 
   int processors() const {
     return processors_;
+  }
+
+  bool has_early_launch() const {
+    return embed_ops::has_early_launch(device_);
   }
 
   OffenceSink sink(OpId op) const;

@@ -80,19 +80,42 @@ class Alignment {
   uintptr_t bits_ = 16;
 };
 
-// f(tables, first_column, width) for one table, or for each launch's share of many.
+// The tables of one launch.
+struct TableRange {
+  int64_t first;
+  int64_t count;
+  int64_t num_rows;
+  int64_t tallest;
+  int64_t widest;
+  int64_t column; // of the output, where they begin
+  int64_t width;  // of all together
+};
+
+inline TableRange table_range(const std::vector<Table>& tables, int64_t first, int64_t most) {
+  TableRange range{};
+  range.first = first;
+  range.count = std::min<int64_t>(static_cast<int64_t>(tables.size()) - first, most);
+  range.column = tables[first].column;
+  for (int64_t i = first; i < first + range.count; ++i) {
+    range.num_rows += tables[i].num_rows;
+    range.tallest = std::max(range.tallest, tables[i].num_rows);
+    range.widest = std::max(range.widest, tables[i].dim);
+    range.width += tables[i].dim;
+  }
+  return range;
+}
+
+// f(tables, range) for one table, or for each launch's share of many.
 template <class T, class F>
 void for_each_table_set(const std::vector<Table>& tables, F&& f) {
   if (tables.size() == 1) {
-    f(OneTable<T>(tables.data(), 1, 0), tables[0].column, tables[0].dim);
+    f(OneTable<T>(tables.data(), 1, 0), table_range(tables, 0, 1));
     return;
   }
-  const int total = static_cast<int>(tables.size());
-  for (int first = 0; first < total; first += TableSet<T>::kMaxTables) {
-    const int count = std::min(total - first, TableSet<T>::kMaxTables);
-    const Table& last = tables[first + count - 1];
-    const int64_t column = tables[first].column;
-    f(TableSet<T>(tables.data() + first, count, first), column, last.column + last.dim - column);
+  const auto total = static_cast<int64_t>(tables.size());
+  for (int64_t first = 0; first < total; first += TableSet<T>::kMaxTables) {
+    const TableRange range = table_range(tables, first, TableSet<T>::kMaxTables);
+    f(TableSet<T>(tables.data() + first, static_cast<int>(range.count), first), range);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <cuda_runtime.h>
 
+#include <limits>
 #include <stdexcept>
 #include <utility>
 
@@ -18,6 +19,41 @@ inline void check_cuda(cudaError_t error, const char* what) {
   }
 }
 
+// `early`: the kernel may begin before the one launched before it has ended (kernels/pdl.cuh).
+template <class... Parameters, class... Arguments>
+void launch_on(
+    cudaStream_t stream,
+    bool early,
+    void (*kernel)(Parameters...),
+    const Plan& plan,
+    size_t shared_bytes,
+    Arguments&&... arguments) {
+  if (plan.grid_x == 0 || plan.grid_y == 0 || plan.grid_z == 0) {
+    return;
+  }
+  if (plan.grid_x > std::numeric_limits<int32_t>::max() || plan.grid_y > 0xffff ||
+      plan.grid_z > 0xffff) {
+    throw std::runtime_error(concat(
+        "embed_ops: a problem of this size needs a grid of ", plan.grid_x, " x ", plan.grid_y,
+        " x ", plan.grid_z, " blocks, more than CUDA has"));
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(
+      static_cast<unsigned>(plan.grid_x), static_cast<unsigned>(plan.grid_y),
+      static_cast<unsigned>(plan.grid_z));
+  config.blockDim = dim3(plan.block_x, plan.block_y);
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &attribute;
+  config.numAttrs = early ? 1 : 0;
+  check_cuda(
+      cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...),
+      "a kernel launch");
+}
+
 template <class... Parameters, class... Arguments>
 void launch(
     void (*kernel)(Parameters...),
@@ -25,13 +61,7 @@ void launch(
     size_t shared_bytes,
     cudaStream_t stream,
     Arguments&&... arguments) {
-  if (plan.grid_x == 0 || plan.grid_y == 0 || plan.grid_z == 0) {
-    return;
-  }
-  const dim3 grid(plan.grid_x, plan.grid_y, plan.grid_z);
-  const dim3 block(plan.block_x, plan.block_y, plan.block_z);
-  kernel<<<grid, block, shared_bytes, stream>>>(std::forward<Arguments>(arguments)...);
-  check_cuda(cudaGetLastError(), "a kernel launch");
+  launch_on(stream, false, kernel, plan, shared_bytes, std::forward<Arguments>(arguments)...);
 }
 
 } // namespace embed_ops

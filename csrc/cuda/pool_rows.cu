@@ -8,41 +8,43 @@ namespace embed_ops {
 
 namespace {
 
-constexpr int kUnroll = 4;
-
-template <class Combiner, class T, class Index, int kVec, class Tables>
-void pool_with(
-    Cuda& cuda,
-    const Gather& problem,
-    const Tables& tables,
-    int64_t column,
-    int64_t width) {
+template <class Combiner, class T, class Index, class Row, int kVec, class Tables>
+void pool_with(Cuda& cuda, const Gather& problem, const Tables& tables, const TableRange& range) {
   const Lookups& lookups = problem.lookups;
-  const int64_t lanes = width / kVec;
-  const Plan plan = plan_pool(lanes, lookups.batch, mean_length(lookups), cuda.processors());
-  const size_t shared_bytes = sizeof(Combiner) * plan.block_x * plan.block_y * (plan.block_z - 1);
+  const PoolPlan plan = plan_pool(
+      ceil_div(range.widest, kVec), lookups.batch, mean_length(lookups), range.count,
+      cuda.processors(), kPoolWarps, kPoolUnroll);
+  const size_t shared_bytes = plan.warps == 1
+      ? 0
+      : kPoolThreads * sizeof(Combiner) + kPoolWarps * (sizeof(int64_t) + sizeof(Acc<T>));
   launch(
-      pool_rows_kernel<T, Index, kVec, Tables, Combiner, kUnroll>, plan, shared_bytes,
+      pool_rows_kernel<T, Index, Row, kVec, Tables, Combiner>, plan.launch, shared_bytes,
       cuda.stream(), tables, LookupsView<Index>(lookups),
       static_cast<const T*>(lookups.per_sample_weights), lookups.mode,
       static_cast<T*>(problem.output), static_cast<Index*>(problem.argmax), problem.output_stride,
-      column, lanes, cuda.sink(problem.op));
+      PoolShape{plan.crew, plan.warps}, cuda.sink(problem.op));
 }
 
-template <class T, class Index, int kVec, class Tables>
-void pool_tables(
-    Cuda& cuda,
-    const Gather& problem,
-    const Tables& tables,
-    int64_t column,
-    int64_t width) {
-  if (problem.lookups.per_sample_weights != nullptr) {
-    pool_with<Summer<T, Index, kVec, true>, T, Index, kVec>(cuda, problem, tables, column, width);
-  } else if (problem.lookups.mode != Mode::kMax) {
-    pool_with<Summer<T, Index, kVec, false>, T, Index, kVec>(cuda, problem, tables, column, width);
-  } else if constexpr (std::is_same_v<Tables, OneTable<T>>) {
-    pool_with<Maximum<T, Index, kVec>, T, Index, kVec>(cuda, problem, tables, column, width);
-  }
+template <class T, class Index, class Row, int kVec>
+void pool_tables(Cuda& cuda, const Gather& problem) {
+  for_each_table_set<T>(problem.tables, [&](const auto& tables, const TableRange& range) {
+    using Tables = std::decay_t<decltype(tables)>;
+    if (problem.lookups.per_sample_weights != nullptr) {
+      pool_with<Summer<T, Index, kVec, true>, T, Index, Row, kVec>(cuda, problem, tables, range);
+    } else if (problem.lookups.mode != Mode::kMax) {
+      pool_with<Summer<T, Index, kVec, false>, T, Index, Row, kVec>(cuda, problem, tables, range);
+    } else if constexpr (std::is_same_v<Tables, OneTable<T>>) {
+      pool_with<Maximum<T, Index, kVec>, T, Index, Row, kVec>(cuda, problem, tables, range);
+    }
+  });
+}
+
+// Whether rows can be staged, and their addresses computed, from 32 bits each.
+bool fits_32_bits(const Gather& problem) {
+  constexpr int64_t kLimit = 0xffffffffLL;
+  return std::all_of(problem.tables.begin(), problem.tables.end(), [&](const Table& table) {
+    return table.num_rows < kLimit && table.row_stride < kLimit / size_of(problem.dtype);
+  });
 }
 
 } // namespace
@@ -50,15 +52,16 @@ void pool_tables(
 void pool_rows(Cuda& cuda, const Gather& problem, int64_t vec_bytes) {
   dispatch_dtype(problem.dtype, [&](auto dtype) {
     using T = typename decltype(dtype)::type;
-    dispatch_vec<T>(vec_bytes, [&](auto vec) {
-      dispatch_index(problem.lookups.indices_are_64bit, [&](auto index) {
-        using Index = typename decltype(index)::type;
-        constexpr int kVec = decltype(vec)::value;
-        for_each_table_set<T>(
-            problem.tables, [&](const auto& tables, int64_t column, int64_t width) {
-              pool_tables<T, Index, kVec>(cuda, problem, tables, column, width);
-            });
-      });
+    dispatch_index(problem.lookups.indices_are_64bit, [&](auto index) {
+      using Index = typename decltype(index)::type;
+      if (fits_32_bits(problem)) {
+        dispatch_vec<T>(vec_bytes, [&](auto vec) {
+          pool_tables<T, Index, uint32_t, decltype(vec)::value>(cuda, problem);
+        });
+      } else {
+        // Too rare for an instance of every width of access.
+        pool_tables<T, Index, uint64_t, 1>(cuda, problem);
+      }
     });
   });
 }

@@ -36,17 +36,29 @@ cudaStream_t current_stream(int device) {
   return static_cast<cudaStream_t>(stream);
 }
 
-int num_processors(int device) {
+namespace {
+
+// One attribute of every device, asked for once.
+template <cudaDeviceAttr kAttribute>
+int attribute_of(int device) {
   static std::array<std::atomic<int>, 128> cache{};
   std::atomic<int>& known = cache.at(device);
   if (known == 0) {
-    int count = 0;
-    check_cuda(
-        cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device),
-        "cudaDeviceGetAttribute");
-    known = count;
+    int value = 0;
+    check_cuda(cudaDeviceGetAttribute(&value, kAttribute, device), "cudaDeviceGetAttribute");
+    known = value;
   }
   return known;
+}
+
+} // namespace
+
+int num_processors(int device) {
+  return attribute_of<cudaDevAttrMultiProcessorCount>(device);
+}
+
+bool has_early_launch(int device) {
+  return attribute_of<cudaDevAttrComputeCapabilityMajor>(device) >= 9;
 }
 
 } // namespace embed_ops

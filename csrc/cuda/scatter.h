@@ -6,8 +6,13 @@
 
 namespace embed_ops {
 
-// Writes zeros to every table of the gradient.
-void fill_zero(Cuda& cuda, const Scatter& problem);
+// The blocks of memory that contiguous tables fill: one row of bytes each.
+std::vector<Table> blocks_of(const std::vector<Table>& tables, DType dtype);
+
+// Writes zeros to blocks of bytes, or to every table of the gradient. Returns whether the kernel
+// that follows can begin early (launch_on), reading what was there before this call.
+bool fill_zero(Cuda& cuda, const std::vector<Table>& blocks);
+bool fill_zero(Cuda& cuda, const Scatter& problem);
 
 // What a lookup's gradient is multiplied by: the constant `scale`, times its entry in
 // `coefficients` (of Acc<T>, by position; null: 1), divided by its bag's length if `by_length`.
@@ -17,18 +22,21 @@ struct Factors {
   bool by_length = false;
 };
 
-// `length_in_kernel`: whether the kernel itself can divide by a bag's length.
-Factors factors_of(Cuda& cuda, const Scatter& problem, bool length_in_kernel);
+// May launch kernels that make coefficients.
+Factors factors_of(Cuda& cuda, const Scatter& problem);
 
 // Atomic addition in any order, one per lookup; fp32 and fp64.
 void scatter_atomic(Cuda& cuda, const Scatter& problem);
 
-// The same, but lookups of one row within a tile are summed first; modes sum and mean, fewer than
-// 2^32 - 1 rows and lookups.
+// The same, but lookups of one row within a tile are summed first; modes sum and mean.
 void scatter_tiled(Cuda& cuda, const Scatter& problem);
 
-// All lookups, at most kMostOneTile, in one tile: no atomics; every dtype, deterministic.
-void scatter_one_tile(Cuda& cuda, const Scatter& problem);
+// The same for 16-bit types: sums in an fp32 copy of the gradient, rounded once.
+void scatter_widened(Cuda& cuda, const Scatter& problem);
+
+// At most kMostCompared lookups, without workspace: each row is summed in Acc<T> and written once,
+// in a fixed order; every dtype, modes sum and mean.
+void scatter_compared(Cuda& cuda, const Scatter& problem);
 
 // Lookups ordered by row, each row summed in Acc<T> and written once, zeros included; every dtype
 // and mode, and deterministic if the problem asks for it.

@@ -3,7 +3,7 @@
 #include "cuda/dispatch.h"
 #include "cuda/gather.h"
 #include "cuda/launch.h"
-#include "cuda/scatter.h"
+#include "cuda/sources.h"
 
 namespace embed_ops {
 
@@ -23,31 +23,30 @@ void scatter_argmax(Cuda& cuda, const Scatter& problem) {
 template <class T, class Index>
 void scatter_rows(Cuda& cuda, const Scatter& problem) {
   const Lookups& lookups = problem.lookups;
-  const Factors factors = factors_of(cuda, problem, /*length_in_kernel=*/true);
+  const LookupFactors<T> factors = lookup_factors<T>(factors_of(cuda, problem));
   const bool bags = lookups.offsets != nullptr || lookups.hotness != 1;
   const int64_t vec_bytes = Alignment(problem.dtype)
                                 .tables(problem.tables)
                                 .address(problem.grad_output)
                                 .elements(problem.grad_stride)
                                 .bytes();
+  bool early = fill_zero(cuda, problem);
   dispatch_vec<T>(vec_bytes, [&](auto vec) {
     constexpr int kVec = decltype(vec)::value;
-    for_each_table_set<T>(problem.tables, [&](const auto& tables, int64_t column, int64_t width) {
+    for_each_table_set<T>(problem.tables, [&](const auto& tables, const TableRange& range) {
       using Tables = std::decay_t<decltype(tables)>;
-      const int64_t lanes = width / kVec;
+      const int64_t lanes = range.width / kVec;
       const Plan plan = plan_scatter_atomic(
           lanes, lookups.batch, bags ? mean_length(lookups) : 1, cuda.processors());
       dispatch_bool(bags, [&](auto is_bags) {
-        dispatch_bool(factors.coefficients != nullptr, [&](auto is_weighted) {
-          launch(
-              scatter_atomic_kernel<
-                  T, Index, kVec, Tables, decltype(is_bags)::value, decltype(is_weighted)::value>,
-              plan, 0, cuda.stream(), tables, LookupsView<Index>(lookups),
-              static_cast<const T*>(factors.coefficients), static_cast<T>(factors.scale),
-              factors.by_length, static_cast<const T*>(problem.grad_output), problem.grad_stride,
-              column, lanes, cuda.sink(problem.op));
-        });
+        launch_on(
+            cuda.stream(), early,
+            scatter_atomic_kernel<T, Index, kVec, Tables, decltype(is_bags)::value>, plan, 0,
+            tables, LookupsView<Index>(lookups), factors,
+            static_cast<const T*>(problem.grad_output), problem.grad_stride, range.column, lanes,
+            cuda.sink(problem.op));
       });
+      early = false;
     });
   });
 }
@@ -60,6 +59,7 @@ void scatter_atomic(Cuda& cuda, const Scatter& problem) {
     dispatch_index(problem.lookups.indices_are_64bit, [&](auto index) {
       using Index = typename decltype(index)::type;
       if (problem.lookups.mode == Mode::kMax) {
+        fill_zero(cuda, problem);
         scatter_argmax<T, Index>(cuda, problem);
       } else {
         scatter_rows<T, Index>(cuda, problem);

@@ -34,19 +34,21 @@ class OrderedScatter {
         sources_(sources),
         tables_(tables),
         range_(range),
-        coefficients_(static_cast<const Acc<T>*>(factors.coefficients)),
-        scale_(static_cast<Acc<T>>(factors.scale)),
-        count_(problem.lookups.num_indices) {}
+        factors_(lookup_factors<Acc<T>>(factors)),
+        count_(problem.lookups.num_indices) {
+    const CounterPlan plan = plan_counters(range.num_rows, range.count);
+    counters_ = {plan.shift, plan.stride};
+    num_counters_ = plan.size();
+  }
 
   void run(int64_t vec_bytes) {
     order_.rows = cuda_.workspace<Key>(count_);
     order_.samples = cuda_.workspace<Key>(count_);
-    order_.factors = coefficients_ ? cuda_.workspace<Acc<T>>(count_) : nullptr;
-    // One more than rows: the scan then ends with the number of lookups that count.
-    counts_ = cuda_.workspace<Key>(range_.num_rows + 1);
-    check_cuda(
-        cudaMemsetAsync(counts_, 0, (range_.num_rows + 1) * sizeof(Key), cuda_.stream()),
-        "cudaMemsetAsync");
+    order_.factors = varies() ? cuda_.workspace<Acc<T>>(count_) : nullptr;
+    // One more than counters: the scan then ends with the number of lookups that count.
+    counts_ = cuda_.workspace<Key>(num_counters_ + 1);
+    const auto bytes = static_cast<int64_t>((num_counters_ + 1) * sizeof(Key));
+    fill_zero(cuda_, {{counts_, 1, bytes, bytes, 0}});
     // Mode max counts a row once per sample, which it sees where a sample's lookups are neighbours.
     if (problem_.deterministic || problem_.lookups.mode == Mode::kMax) {
       order_stably();
@@ -62,90 +64,102 @@ class OrderedScatter {
   }
 
  private:
+  // The next kernel of the chain: it begins early, and waits for the one before it.
+  template <class... Parameters, class... Arguments>
+  void follow(void (*kernel)(Parameters...), const Plan& plan, Arguments&&... arguments) {
+    launch_on(
+        cuda_.stream(), cuda_.has_early_launch(), kernel, plan, 0,
+        std::forward<Arguments>(arguments)...);
+  }
+
   Plan plan() const {
     return plan_elements(count_, cuda_.processors());
+  }
+
+  // Whether lookups have factors of their own.
+  bool varies() const {
+    return factors_.coefficients != nullptr || factors_.by_length;
   }
 
   void order_by_counting() {
     Key* rows = cuda_.workspace<Key>(count_);
     Key* ranks = cuda_.workspace<Key>(count_);
-    Key* starts = cuda_.workspace<Key>(range_.num_rows + 1);
-    launch(
-        count_lookups_kernel<Key, Index, Tables>, plan(), 0, cuda_.stream(), tables_, sources_,
-        range_.first, range_.count, counts_, rows, ranks, cuda_.sink(problem_.op));
+    Key* starts = cuda_.workspace<Key>(num_counters_ + 1);
+    follow(
+        count_lookups_kernel<Key, Index, Tables>, plan(), tables_, sources_, range_.first,
+        range_.count, counters_, counts_, rows, ranks, cuda_.sink(problem_.op));
     with_cub_workspace(cuda_, "cub::DeviceScan", [&](void* workspace, size_t& bytes) {
       return cub::DeviceScan::ExclusiveSum(
-          workspace, bytes, counts_, starts, range_.num_rows + 1, cuda_.stream());
+          workspace, bytes, counts_, starts, num_counters_ + 1, cuda_.stream());
     });
-    launch(
-        place_lookups_kernel<Key, Acc<T>, Index>, plan(), 0, cuda_.stream(), sources_,
-        coefficients_, starts, rows, ranks, range_.num_rows, order_);
+    follow(
+        place_lookups_kernel<Key, Acc<T>, Index>, plan(), sources_, factors_, starts, rows, ranks,
+        counters_, order_);
   }
 
   void order_stably() {
     Key* rows = cuda_.workspace<Key>(count_);
     Key* lookups = cuda_.workspace<Key>(count_);
     Key* ordered_lookups = cuda_.workspace<Key>(count_);
-    launch(
-        list_lookups_kernel<Key, Index, Tables>, plan(), 0, cuda_.stream(), tables_, sources_,
-        range_.first, range_.count, counts_, rows, lookups, cuda_.sink(problem_.op));
+    follow(
+        list_lookups_kernel<Key, Index, Tables>, plan(), tables_, sources_, range_.first,
+        range_.count, counters_, counts_, rows, lookups, cuda_.sink(problem_.op));
     with_cub_workspace(cuda_, "cub::DeviceRadixSort", [&](void* workspace, size_t& bytes) {
       return cub::DeviceRadixSort::SortPairs(
           workspace, bytes, rows, order_.rows, lookups, ordered_lookups, count_, 0,
           bits_for(range_.num_rows), cuda_.stream());
     });
-    launch(
-        name_sources_kernel<Key, Acc<T>, Index>, plan(), 0, cuda_.stream(), sources_, coefficients_,
-        ordered_lookups, order_);
+    follow(
+        name_sources_kernel<Key, Acc<T>, Index>, plan(), sources_, factors_, ordered_lookups,
+        order_);
   }
 
   template <int kVec>
   void reduce() {
     const int64_t lanes = ceil_div(range_.widest, kVec);
     if (!problem_.already_zero) {
-      launch(
+      follow(
           fill_unnamed_kernel<T, kVec, Tables, Key>,
-          plan_fill(lanes, range_.num_rows, static_cast<int>(range_.count)), 0, cuda_.stream(),
-          tables_, counts_);
+          plan_fill(lanes, range_.num_rows, range_.count), tables_, counters_, counts_);
     }
-    const WalkPlan plan = plan_walk(lanes, count_, cuda_.processors());
     if (problem_.lookups.mode == Mode::kMax) {
       if constexpr (std::is_same_v<Tables, OneTable<T>>) {
-        reduce_tiles<true, Index, kVec>(plan, lanes);
+        reduce_tiles<true, Index, kVec>(lanes);
       }
     } else {
       // Only mode max reads indices here: one instance serves both of their types.
-      reduce_tiles<false, int64_t, kVec>(plan, lanes);
+      reduce_tiles<false, int64_t, kVec>(lanes);
     }
   }
 
   template <bool kMax, class Winner, int kVec>
-  void reduce_tiles(const WalkPlan& plan, int64_t lanes) {
-    if (plan.items == 1) {
-      reduce_tiles_of<kMax, Winner, kVec, kWalkThreads>(plan, lanes);
+  void reduce_tiles(int64_t lanes) {
+    const TilePlan plan = plan_tiles(lanes, count_, cuda_.processors());
+    if (plan.per_lane == 1) {
+      reduce_tiles_of<kMax, Winner, kVec, 1>(plan, lanes);
     } else {
-      reduce_tiles_of<kMax, Winner, kVec, 4 * kWalkThreads>(plan, lanes);
+      reduce_tiles_of<kMax, Winner, kVec, 4>(plan, lanes);
     }
   }
 
-  template <bool kMax, class Winner, int kVec, int kLookups>
-  void reduce_tiles_of(const WalkPlan& plan, int64_t lanes) {
+  template <bool kMax, class Winner, int kVec, int kPerLane>
+  void reduce_tiles_of(const TilePlan& plan, int64_t lanes) {
+    constexpr int kLookups = 32 * kPerLane;
     const int64_t width = lanes * kVec;
-    const int64_t num_tiles = plan.launch.grid_x;
+    const int64_t num_tiles = ceil_div(count_, kLookups);
     auto* partial_sums = cuda_.workspace<Acc<T>>(2 * num_tiles * width);
     const OrderedLookups<T, Key> ordered{
-        order_.rows, order_.samples, order_.factors, count_, scale_};
-    const WalkSource<T, Winner, Key> source{
+        order_.rows, order_.samples, order_.factors, count_, varies() ? Acc<T>(1) : factors_.scale};
+    const ReduceSource<T, Winner> source{
         static_cast<const T*>(problem_.grad_output), problem_.grad_stride,
         static_cast<const Winner*>(problem_.argmax)};
-    launch(
-        reduce_runs_kernel<kMax, T, Winner, kVec, Tables, Key, kLookups>, plan.launch, 0,
-        cuda_.stream(), tables_, ordered, source, partial_sums, plan.slice_lanes * kVec, width,
-        plan.group);
+    follow(
+        reduce_runs_kernel<kMax, T, Winner, kVec, Tables, Key, kPerLane>, plan.launch, tables_,
+        ordered, source, partial_sums, width, plan.slice_lanes);
     if (num_tiles > 1) {
-      launch(
-          join_runs_kernel<T, kVec, Tables, Key>, plan_join(lanes, num_tiles), 0, cuda_.stream(),
-          tables_, ordered, partial_sums, width, num_tiles, kLookups);
+      follow(
+          join_runs_kernel<T, kVec, Tables, Key>, plan_join(lanes, num_tiles), tables_, ordered,
+          partial_sums, width, num_tiles, kLookups);
     }
   }
 
@@ -154,17 +168,18 @@ class OrderedScatter {
   const SourcesView<Index>& sources_;
   const Tables& tables_;
   const TableRange& range_;
-  const Acc<T>* coefficients_;
-  Acc<T> scale_;
+  LookupFactors<Acc<T>> factors_;
   int64_t count_;
   Order<Key, Acc<T>> order_{};
+  CounterShape counters_{};
+  int64_t num_counters_ = 0;
   Key* counts_ = nullptr;
 };
 
 } // namespace
 
 void scatter_ordered(Cuda& cuda, const Scatter& problem) {
-  const Factors factors = factors_of(cuda, problem, /*length_in_kernel=*/false);
+  const Factors factors = factors_of(cuda, problem);
   const int64_t vec_bytes = Alignment(problem.dtype)
                                 .tables(problem.tables)
                                 .address(problem.grad_output)
@@ -174,13 +189,11 @@ void scatter_ordered(Cuda& cuda, const Scatter& problem) {
     using T = typename decltype(dtype)::type;
     dispatch_index(problem.lookups.indices_are_64bit, [&](auto index) {
       using Index = typename decltype(index)::type;
-      const SourcesView<Index> sources = sources_of<Index>(cuda, problem);
-      int64_t first = 0;
-      for_each_table_set<T>(problem.tables, [&](const auto& tables, int64_t, int64_t) {
+      const SourcesView<Index> sources = sources_of<Index>(problem);
+      for_each_table_set<T>(problem.tables, [&](const auto& tables, const TableRange& range) {
         using Tables = std::decay_t<decltype(tables)>;
-        const TableRange range = table_range(problem.tables, first, Tables::kMaxTables);
-        first += range.count;
-        if (range.num_rows < kNarrowLimit && problem.lookups.num_indices < kNarrowLimit) {
+        if (plan_counters(range.num_rows, range.count).size() < kNarrowLimit &&
+            problem.lookups.num_indices < kNarrowLimit) {
           OrderedScatter<T, Index, uint32_t, Tables>(cuda, problem, sources, tables, range, factors)
               .run(vec_bytes);
         } else {

@@ -1,5 +1,7 @@
 #include "kernels/scatter_tiled.cuh"
 
+#include "kernels/round_sums.cuh"
+
 #include "cuda/dispatch.h"
 #include "cuda/sources.h"
 
@@ -7,92 +9,155 @@ namespace embed_ops {
 
 namespace {
 
-template <class T, class Index, int kVec, int kItems, bool kAtomic, class Tables>
-void scatter_table_set(
-    Cuda& cuda,
-    const Scatter& problem,
-    const SourcesView<Index>& sources,
-    const Tables& tables,
-    const TableRange& range,
-    const Factors& factors,
-    const WalkPlan& plan) {
-  launch(
-      scatter_tiled_kernel<T, Index, kVec, Tables, kItems, kAtomic>, plan.launch, 0, cuda.stream(),
-      tables, sources, range.first, range.count, static_cast<const Acc<T>*>(factors.coefficients),
-      static_cast<Acc<T>>(factors.scale), static_cast<const T*>(problem.grad_output),
-      problem.grad_stride, plan.slice_lanes * kVec, range.widest, plan.group,
-      bits_for(range.num_rows), cuda.sink(problem.op));
+template <class T, class Index, int kVec>
+class TiledScatter {
+ public:
+  // `early`: whether the first launch may begin early.
+  TiledScatter(Cuda& cuda, const Scatter& problem, const Factors& factors, bool early)
+      : cuda_(cuda),
+        problem_(problem),
+        factors_(lookup_factors<Acc<T>>(factors)),
+        has_factors_(
+            problem.lookups.offsets != nullptr || problem.lookups.hotness != 1 ||
+            factors.coefficients != nullptr || factors.scale != 1),
+        early_(early) {}
+
+  template <class Tables>
+  void run(const Tables& tables, const TableRange& range) {
+    const int64_t lanes = ceil_div(range.widest, kVec);
+    const int64_t count = problem_.lookups.num_indices;
+    const int row_bits = bits_for(range.tallest - 1);
+    if (row_bits + log2_of(32 * 4) >= 32) {
+      // Too rare for an instance of every kind of tile.
+      const TilePlan plan = plan_tiles(lanes, count, cuda_.processors(), /*most_per_lane=*/1);
+      run_tiles<Tables, uint64_t, 1, true>(tables, range, plan, row_bits);
+      return;
+    }
+    const TilePlan plan = plan_tiles(lanes, count, cuda_.processors());
+    dispatch_bool(has_factors_, [&](auto factors) {
+      constexpr bool kFactors = decltype(factors)::value;
+      if (plan.per_lane == 1) {
+        run_tiles<Tables, uint32_t, 1, kFactors>(tables, range, plan, row_bits);
+      } else {
+        run_tiles<Tables, uint32_t, 4, kFactors>(tables, range, plan, row_bits);
+      }
+    });
+  }
+
+ private:
+  template <class Tables, class Key, int kPerLane, bool kFactors>
+  void run_tiles(
+      const Tables& tables,
+      const TableRange& range,
+      const TilePlan& plan,
+      int row_bits) {
+    launch_on(
+        cuda_.stream(), early_,
+        scatter_tiled_kernel<T, Index, kVec, Tables, Key, kPerLane, kFactors>, plan.launch, 0,
+        tables, sources_of<Index>(problem_), range.first, range.count, factors_,
+        static_cast<const T*>(problem_.grad_output), problem_.grad_stride, plan.slice_lanes,
+        row_bits, cuda_.sink(problem_.op));
+    early_ = false;
+  }
+
+  Cuda& cuda_;
+  const Scatter& problem_;
+  LookupFactors<Acc<T>> factors_;
+  bool has_factors_;
+  bool early_;
+};
+
+// The bytes of gradient that a lane reads at a time: no more of 16-bit types than make 16 bytes of
+// sums.
+int64_t vec_bytes_of(const Scatter& problem) {
+  const int64_t bytes = Alignment(problem.dtype)
+                            .tables(problem.tables)
+                            .address(problem.grad_output)
+                            .elements(problem.grad_stride)
+                            .bytes();
+  return size_of(problem.dtype) == 2 ? std::min<int64_t>(bytes, 8) : bytes;
 }
 
-// `run` launches one table set: run(constant vec, tables, range, factors).
-template <class T, class Index, class F>
-void for_each_scatter(Cuda& cuda, const Scatter& problem, F&& run) {
-  const int64_t vec_bytes = Alignment(problem.dtype)
-                                .tables(problem.tables)
-                                .address(problem.grad_output)
-                                .elements(problem.grad_stride)
-                                .bytes();
-  dispatch_vec<T>(vec_bytes, [&](auto vec) {
-    int64_t first = 0;
-    for_each_table_set<T>(problem.tables, [&](const auto& tables, int64_t, int64_t) {
-      const TableRange range =
-          table_range(problem.tables, first, std::decay_t<decltype(tables)>::kMaxTables);
-      first += range.count;
-      run(vec, tables, range);
+// Adds the gradients of `problem` to `tables`, which are of Acc<T>.
+template <class T>
+void add_to(
+    const std::vector<Table>& tables,
+    Cuda& cuda,
+    const Scatter& problem,
+    const Factors& factors,
+    bool early) {
+  dispatch_index(problem.lookups.indices_are_64bit, [&](auto index) {
+    using Index = typename decltype(index)::type;
+    dispatch_vec<T>(vec_bytes_of(problem), [&](auto vec) {
+      constexpr int kVec = decltype(vec)::value;
+      if constexpr (kVec * sizeof(Acc<T>) <= 16) {
+        TiledScatter<T, Index, kVec> scatter(cuda, problem, factors, early);
+        for_each_table_set<Acc<T>>(
+            tables, [&](const auto& set, const TableRange& range) { scatter.run(set, range); });
+      }
     });
   });
 }
 
-template <class T, class Index>
-void scatter_tiles(Cuda& cuda, const Scatter& problem) {
-  const Factors factors = factors_of(cuda, problem, /*length_in_kernel=*/false);
-  const SourcesView<Index> sources = sources_of<Index>(cuda, problem);
-  for_each_scatter<T, Index>(cuda, problem, [&](auto vec, const auto& tables, auto range) {
+template <class T>
+void round_sums(Cuda& cuda, const float* sums, const Table& block) {
+  const int64_t count = block.dim / static_cast<int64_t>(sizeof(T));
+  const auto run = [&](auto vec) {
     constexpr int kVec = decltype(vec)::value;
-    const WalkPlan plan =
-        plan_walk(ceil_div(range.widest, kVec), problem.lookups.num_indices, cuda.processors());
-    if (plan.items == 1) {
-      scatter_table_set<T, Index, kVec, 1, true>(
-          cuda, problem, sources, tables, range, factors, plan);
-    } else {
-      scatter_table_set<T, Index, kVec, 4, true>(
-          cuda, problem, sources, tables, range, factors, plan);
-    }
-  });
-}
-
-template <class T, class Index>
-void scatter_single_tile(Cuda& cuda, const Scatter& problem) {
-  const Factors factors = factors_of(cuda, problem, /*length_in_kernel=*/false);
-  const SourcesView<Index> sources = sources_of<Index>(cuda, problem);
-  for_each_scatter<T, Index>(cuda, problem, [&](auto vec, const auto& tables, auto range) {
-    constexpr int kVec = decltype(vec)::value;
-    WalkPlan plan =
-        plan_walk(ceil_div(range.widest, kVec), problem.lookups.num_indices, cuda.processors());
-    plan.launch.grid_x = 1;
-    scatter_table_set<T, Index, kVec, kMostOneTile / kBlockThreads, false>(
-        cuda, problem, sources, tables, range, factors, plan);
-  });
+    Plan plan;
+    plan.block_x = kBlockThreads;
+    plan.grid_x = ceil_div(count / kVec, kBlockThreads);
+    launch(
+        round_sums_kernel<T, kVec>, plan, 0, cuda.stream(), sums, static_cast<T*>(block.data),
+        count);
+  };
+  const int64_t bytes = Alignment(DType::kFloat).address(sums).elements(count).bytes();
+  const bool aligned = bytes == 16 && reinterpret_cast<uintptr_t>(block.data) % 8 == 0;
+  aligned ? run(Constant<4>{}) : run(Constant<1>{});
 }
 
 } // namespace
 
 void scatter_tiled(Cuda& cuda, const Scatter& problem) {
-  dispatch_bool(problem.dtype == DType::kDouble, [&](auto is_double) {
-    using T = std::conditional_t<decltype(is_double)::value, double, float>;
-    dispatch_index(problem.lookups.indices_are_64bit, [&](auto index) {
-      scatter_tiles<T, typename decltype(index)::type>(cuda, problem);
-    });
-  });
+  const Factors factors = factors_of(cuda, problem);
+  const bool early = fill_zero(cuda, problem);
+  if (problem.dtype == DType::kDouble) {
+    add_to<double>(problem.tables, cuda, problem, factors, early);
+  } else {
+    add_to<float>(problem.tables, cuda, problem, factors, early);
+  }
 }
 
-void scatter_one_tile(Cuda& cuda, const Scatter& problem) {
-  dispatch_dtype(problem.dtype, [&](auto dtype) {
+void scatter_widened(Cuda& cuda, const Scatter& problem) {
+  const Factors factors = factors_of(cuda, problem);
+  int64_t count = 0;
+  for (const Table& table : problem.tables) {
+    count += table.num_rows * table.row_stride;
+  }
+  auto* const sums = cuda.workspace<float>(count);
+  Scatter widened = problem;
+  widened.dtype = DType::kFloat;
+  widened.already_zero = false;
+  float* next = sums;
+  for (Table& table : widened.tables) {
+    table.data = next;
+    next += table.num_rows * table.row_stride;
+  }
+  const bool early = fill_zero(cuda, widened);
+  const auto run = [&](auto dtype) {
     using T = typename decltype(dtype)::type;
-    dispatch_index(problem.lookups.indices_are_64bit, [&](auto index) {
-      scatter_single_tile<T, typename decltype(index)::type>(cuda, problem);
-    });
-  });
+    add_to<T>(widened.tables, cuda, problem, factors, early);
+    const float* from = sums;
+    for (const Table& block : blocks_of(problem.tables, problem.dtype)) {
+      round_sums<T>(cuda, from, block);
+      from += block.dim / static_cast<int64_t>(sizeof(T));
+    }
+  };
+  if (problem.dtype == DType::kHalf) {
+    run(TypeTag<__half>{});
+  } else {
+    run(TypeTag<__nv_bfloat16>{});
+  }
 }
 
 } // namespace embed_ops

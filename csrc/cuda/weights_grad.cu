@@ -20,13 +20,10 @@ void Cuda::weights_grad(const WeightsGrad& problem) {
       dispatch_index(lookups.indices_are_64bit, [&](auto index) {
         using Index = typename decltype(index)::type;
         auto* dots = mean ? workspace<Acc<T>>(lookups.num_indices) : nullptr;
-        int first = 0;
-        for_each_table_set<T>(problem.tables, [&](const auto& tables, int64_t, int64_t) {
+        for_each_table_set<T>(problem.tables, [&](const auto& tables, const TableRange& range) {
           using Tables = std::decay_t<decltype(tables)>;
           Plan plan = plan_warps(lookups.batch);
-          plan.grid_y =
-              std::min(static_cast<int>(problem.tables.size()) - first, Tables::kMaxTables);
-          first += plan.grid_y;
+          plan.grid_y = range.count;
           launch(
               weights_grad_kernel<T, Index, decltype(vec)::value, Tables>, plan, 0, stream(),
               tables, LookupsView<Index>(lookups),

@@ -15,10 +15,9 @@ template <class Index>
 __global__ void __launch_bounds__(256) count_rows_kernel(
     const __grid_constant__ LookupsView<Index> lookups,
     int64_t num_rows,
-    int32_t* __restrict__ counts,
-    OffenceSink sink) {
-  const int64_t begin = lookups.bag(0, 0, sink, /*report=*/false).begin;
-  const int64_t end = lookups.bag(lookups.batch - 1, 0, sink, /*report=*/false).end;
+    int32_t* __restrict__ counts) {
+  const int64_t begin = lookups.bag(0, 0).begin;
+  const int64_t end = lookups.bag(lookups.batch - 1, 0).end;
   for (int64_t position = begin + int64_t{blockIdx.x} * blockDim.x + threadIdx.x; position < end;
        position += int64_t{gridDim.x} * blockDim.x) {
     const int64_t index = lookups.indices[position];
@@ -37,18 +36,15 @@ __global__ void __launch_bounds__(256) coefficients_kernel(
     const T* __restrict__ weights,
     bool mean,
     const int32_t* __restrict__ row_counts,
-    Acc<T>* __restrict__ coefficients,
-    OffenceSink sink) {
+    Acc<T>* __restrict__ coefficients) {
   const auto segment = tables.of_place(blockIdx.y);
   const int lane = threadIdx.x;
   const auto counted = [&](int64_t position) {
-    return counts(
-        lookups.indices[position], lookups, segment.num_rows, position, segment.table, sink,
-        /*report=*/false);
+    return named(lookups.indices[position], lookups, segment.num_rows) == Named::kRow;
   };
   for (int64_t b = int64_t{blockIdx.x} * blockDim.y + threadIdx.y; b < lookups.batch;
        b += int64_t{gridDim.x} * blockDim.y) {
-    const Range bag = lookups.bag(b, segment.slot, sink, /*report=*/false);
+    const Range bag = lookups.bag(b, segment.slot);
     Acc<T> divisor = Acc<T>(1);
     if (mean) {
       divisor = Acc<T>(0);

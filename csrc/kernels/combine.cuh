@@ -9,20 +9,16 @@
 
 namespace embed_ops {
 
-// Sum and mean, weighted or not. A mean divides by the number of rows added or, with weights, by
-// the sum of their weights.
+// Sum and mean, weighted or not.
 template <class T, class Index, int kVec, bool kWeighted>
 struct Summer {
   static constexpr bool kIsWeighted = kWeighted;
+  static constexpr bool kIsMax = false;
 
   Vec<Acc<T>, kVec> sum;
-  Acc<T> divisor;
-  bool empty;
 
   __device__ __forceinline__ void reset() {
     sum = zeros<Acc<T>, kVec>();
-    divisor = Acc<T>(0);
-    empty = true;
   }
 
   __device__ __forceinline__ void add(const Vec<T, kVec>& row, Index, Acc<T> weight) {
@@ -31,8 +27,6 @@ struct Summer {
     for (int i = 0; i < kVec; ++i) {
       sum.v[i] += kWeighted ? weight * wide.v[i] : wide.v[i];
     }
-    divisor += kWeighted ? weight : Acc<T>(1);
-    empty = false;
   }
 
   __device__ __forceinline__ void merge(const Summer& later) {
@@ -40,17 +34,24 @@ struct Summer {
     for (int i = 0; i < kVec; ++i) {
       sum.v[i] += later.sum.v[i];
     }
-    divisor += later.divisor;
-    empty = empty && later.empty;
   }
 
-  __device__ __forceinline__ void store(Mode mode, T* output, Index* /*argmax*/) {
-    if (mode == Mode::kMean && !empty) {
+  // Merges with the lane `distance` away, a power of two, which does the same.
+  __device__ __forceinline__ void exchange(int distance, int /*lane*/) {
 #pragma unroll
-      for (int i = 0; i < kVec; ++i) {
-        sum.v[i] /= divisor;
-      }
+    for (int i = 0; i < kVec; ++i) {
+      sum.v[i] += __shfl_xor_sync(0xffffffffu, sum.v[i], distance);
     }
+  }
+
+  __device__ __forceinline__ void divide(Acc<T> divisor) {
+#pragma unroll
+    for (int i = 0; i < kVec; ++i) {
+      sum.v[i] /= divisor;
+    }
+  }
+
+  __device__ __forceinline__ void store(T* output, Index* /*argmax*/) const {
     store_narrowed<T, kVec>(output, sum);
   }
 };
@@ -59,6 +60,7 @@ struct Summer {
 template <class T, class Index, int kVec>
 struct Maximum {
   static constexpr bool kIsWeighted = false;
+  static constexpr bool kIsMax = true;
 
   Vec<T, kVec> best;
   Index argmax[kVec];
@@ -100,7 +102,25 @@ struct Maximum {
     }
   }
 
-  __device__ __forceinline__ void store(Mode, T* output, Index* argmax_output) {
+  // As above; of the two the one whose `lane` lacks the bit of `distance` is the earlier.
+  __device__ __forceinline__ void exchange(int distance, int lane) {
+    Maximum other;
+#pragma unroll
+    for (int i = 0; i < kVec; ++i) {
+      other.best.v[i] = shuffle_xor(best.v[i], distance);
+      other.argmax[i] = __shfl_xor_sync(0xffffffffu, argmax[i], distance);
+    }
+    other.empty = __shfl_xor_sync(0xffffffffu, empty, distance);
+    if ((lane & distance) != 0) {
+      const Maximum later = *this;
+      *this = other;
+      merge(later);
+    } else {
+      merge(other);
+    }
+  }
+
+  __device__ __forceinline__ void store(T* output, Index* argmax_output) const {
     store_streaming<T, kVec>(output, best);
 #pragma unroll
     for (int i = 0; i < kVec; ++i) {

@@ -24,28 +24,43 @@ __global__ void __launch_bounds__(256) copy_rows_kernel(
   }
   const int64_t column = first_column + lane * kVec;
   const Segment<T> segment = tables.at(column);
-  const int64_t step = int64_t{gridDim.x} * blockDim.y;
+  const int64_t first = int64_t{blockIdx.x} * blockDim.y * kUnroll + threadIdx.y;
+  const int count = static_cast<int>(min(lookups.batch - first, int64_t{blockDim.y} * kUnroll));
+  const Index* const indices = lookups.indices + lookups.single(first, segment.slot);
+  output += first * output_stride + column;
 
-  for (int64_t first = int64_t{blockIdx.x} * blockDim.y + threadIdx.y; first < lookups.batch;
-       first += step * kUnroll) {
-    Vec<T, kVec> rows[kUnroll];
+  Index index[kUnroll];
+  Vec<T, kVec> rows[kUnroll];
+  bool offends = false;
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const int64_t b = first + u * step;
-      rows[u] = zeros<T, kVec>();
-      if (b < lookups.batch) {
-        const int64_t position = lookups.single(b, segment.slot);
-        const Index index = lookups.indices[position];
-        if (in_range(index, segment.num_rows, position, segment.table, sink, segment.first_lane)) {
-          rows[u] = load<T, kVec>(segment.row(index));
-        }
-      }
+  for (int u = 0; u < kUnroll; ++u) {
+    const int b = u * blockDim.y;
+    index[u] = b < count ? indices[b * lookups.num_tables] : Index(-1);
+  }
+#pragma unroll
+  for (int u = 0; u < kUnroll; ++u) {
+    rows[u] = zeros<T, kVec>();
+    const bool valid = names_row(index[u], segment.num_rows);
+    if (valid) {
+      rows[u] = load<T, kVec>(segment.row(index[u]));
     }
+    offends |= !valid && u * static_cast<int>(blockDim.y) < count;
+  }
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const int64_t b = first + u * step;
-      if (b < lookups.batch) {
-        store_streaming<T, kVec>(output + b * output_stride + column, rows[u]);
+  for (int u = 0; u < kUnroll; ++u) {
+    const int b = u * blockDim.y;
+    if (b < count) {
+      store_streaming<T, kVec>(output + b * output_stride, rows[u]);
+    }
+  }
+  if (offends && segment.first_lane) {
+    for (int b = 0; b < count; b += blockDim.y) {
+      const int64_t position = lookups.single(first + b, segment.slot);
+      if (!names_row(lookups.indices[position], segment.num_rows)) {
+        sink.report(
+            OffenceKind::kIndex, lookups.indices[position], position, segment.num_rows,
+            segment.table);
+        return;
       }
     }
   }

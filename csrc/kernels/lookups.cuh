@@ -14,6 +14,13 @@ struct Range {
   int64_t end;
 };
 
+// Part `part` of `range`, cut into `parts`, a power of two.
+__device__ __forceinline__ Range part_of(const Range& range, int part, int parts) {
+  const int64_t length = range.end - range.begin;
+  const int shift = __ffs(parts) - 1;
+  return {range.begin + (length * part >> shift), range.begin + (length * (part + 1) >> shift)};
+}
+
 template <class Index>
 struct LookupsView {
   const Index* indices;
@@ -51,65 +58,84 @@ struct LookupsView {
     return b * num_tables + t;
   }
 
-  // The positions of the bag of sample b in table t, always inside `indices`. One thread per bag
-  // passes report = true, so that what is wrong is recorded.
-  __device__ __forceinline__ Range
-  bag(int64_t b, int64_t t, const OffenceSink& sink, bool report) const {
+  // The positions of the bag of sample b in table t, always inside `indices`.
+  __device__ __forceinline__ Range bag(int64_t b, int64_t t) const {
     if (offsets == nullptr) {
       const int64_t begin = (b * num_tables + t) * hotness;
       return {begin, begin + hotness};
     }
     const int64_t slot = t * batch + b;
-    const bool last = slot + 1 >= num_offsets;
+    const int64_t first = clamped(offset(slot));
+    return {first, max(first, clamped(end_of(slot)))};
+  }
+
+  // Reports offsets that make no bag of `slot`. For one thread per bag.
+  __device__ __forceinline__ void check_bag(int64_t slot, const OffenceSink& sink) const {
     const int64_t begin = offset(slot);
-    const int64_t end = last ? num_indices : offset(slot + 1);
-    if (report) {
-      if (slot == 0 && begin != 0) {
-        sink.report(OffenceKind::kOffsetsStart, begin, 0, 0, -1);
-      }
-      if (begin > num_indices) {
-        sink.report(OffenceKind::kOffsetsEnd, begin, slot, num_indices, -1);
-      } else if (end > num_indices) {
-        sink.report(OffenceKind::kOffsetsEnd, end, slot + 1, num_indices, -1);
-      } else if (end < begin) {
-        sink.report(OffenceKind::kOffsetsOrder, end, slot + 1, begin, -1);
-      }
+    const int64_t end = end_of(slot);
+    if (slot == 0 && begin != 0) {
+      sink.report(OffenceKind::kOffsetsStart, begin, 0, 0, -1);
+    } else if (begin > num_indices || end > num_indices || end < begin) {
+      const bool order = begin <= num_indices && end <= num_indices;
+      const bool first = begin > num_indices;
+      sink.report(
+          order ? OffenceKind::kOffsetsOrder : OffenceKind::kOffsetsEnd, first ? begin : end,
+          first ? slot : slot + 1, order ? begin : num_indices, -1);
     }
-    const int64_t first = clamped(begin);
-    return {first, max(first, clamped(end))};
+  }
+
+  // The same for all bags, shared out among the threads of a grid that is flat in x.
+  __device__ __forceinline__ void check_offsets(const OffenceSink& sink) const {
+    if (offsets == nullptr) {
+      return;
+    }
+    const int64_t threads = int64_t{gridDim.x} * blockDim.x;
+    for (int64_t slot = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; slot < batch * num_tables;
+         slot += threads) {
+      check_bag(slot, sink);
+    }
+  }
+
+ private:
+  __device__ __forceinline__ int64_t end_of(int64_t slot) const {
+    return slot + 1 >= num_offsets ? num_indices : offset(slot + 1);
   }
 };
 
-// Whether `index` names a row; if not, one thread per lookup passes report = true.
 template <class Index>
-__device__ __forceinline__ bool in_range(
-    Index index,
-    int64_t num_rows,
-    int64_t position,
-    int64_t table,
-    const OffenceSink& sink,
-    bool report) {
-  const bool valid =
-      static_cast<uint64_t>(static_cast<int64_t>(index)) < static_cast<uint64_t>(num_rows);
-  if (!valid && report) {
-    sink.report(OffenceKind::kIndex, index, position, num_rows, table);
-  }
-  return valid;
+__device__ __forceinline__ bool names_row(Index index, int64_t num_rows) {
+  return static_cast<uint64_t>(static_cast<int64_t>(index)) < static_cast<uint64_t>(num_rows);
 }
 
-// Whether a lookup counts: neither padding nor out of range. kNoPadding is -1, so an index of -1
-// is an offence then, not padding.
+// What an index names: a row that counts, the padding row, or no row at all. kNoPadding is -1, so
+// an index of -1 names no row then.
+enum class Named { kRow, kPadding, kNothing };
+
 template <class Index>
-__device__ __forceinline__ bool counts(
-    Index index,
+__device__ __forceinline__ Named
+named(Index index, const LookupsView<Index>& lookups, int64_t num_rows) {
+  if (!names_row(index, num_rows)) {
+    return Named::kNothing;
+  }
+  return index == lookups.padding_idx ? Named::kPadding : Named::kRow;
+}
+
+// Reports the first lookup of a range that names no row. Kernels call it once they are done: a call
+// amid their loads would keep the compiler from issuing those together.
+template <class Index>
+__device__ __forceinline__ void report_offences(
     const LookupsView<Index>& lookups,
+    const Range& range,
     int64_t num_rows,
-    int64_t position,
     int64_t table,
-    const OffenceSink& sink,
-    bool report) {
-  const bool padding = index == lookups.padding_idx && index >= 0;
-  return !padding && in_range(index, num_rows, position, table, sink, report);
+    const OffenceSink& sink) {
+  for (int64_t position = range.begin; position < range.end; ++position) {
+    const Index index = lookups.indices[position];
+    if (named(index, lookups, num_rows) == Named::kNothing) {
+      sink.report(OffenceKind::kIndex, index, position, num_rows, table);
+      return;
+    }
+  }
 }
 
 } // namespace embed_ops

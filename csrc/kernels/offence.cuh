@@ -36,7 +36,8 @@ struct OffenceSink {
   OpId op;
   BoundsCheck bounds_check;
 
-  __device__ __noinline__ void report(
+  // Inline: where a function is called, registers are spilled.
+  __device__ __forceinline__ void report(
       OffenceKind kind,
       int64_t value,
       int64_t position,

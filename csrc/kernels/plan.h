@@ -8,122 +8,177 @@
 namespace embed_ops {
 
 constexpr int kBlockThreads = 256;
-constexpr int kMaxGridX = 1 << 30;
 constexpr int kThreadsPerProcessor = 2048;
 
 inline int64_t ceil_div(int64_t value, int64_t divisor) {
   return (value + divisor - 1) / divisor;
 }
 
-// Threads of a block: x = lane, y = sample (or tile), z = part of a bag.
+// The least power of two that is at least `value`, and at most `most`.
+inline int power_of_two_for(int64_t value, int most) {
+  int power = 1;
+  while (power < most && power < value) {
+    power *= 2;
+  }
+  return power;
+}
+
 struct Plan {
   int block_x = 1;
   int block_y = 1;
-  int block_z = 1;
-  int grid_x = 1;
-  int grid_y = 1;
-  int grid_z = 1;
+  int64_t grid_x = 1;
+  int64_t grid_y = 1;
+  int64_t grid_z = 1;
   int unroll = 1;
 };
 
-// Spreads `lanes` over x; as many samples over y as fill the block.
-inline Plan plan_lanes(int64_t lanes, int threads = kBlockThreads) {
+// Threads: x = lane, y = sample: `lanes` spread over x; as many samples over y as fill the block.
+inline Plan plan_lanes(int64_t lanes) {
   Plan plan;
-  plan.block_x = static_cast<int>(std::min<int64_t>(lanes, threads));
-  plan.block_y = std::max(1, threads / plan.block_x);
-  plan.grid_y = static_cast<int>(ceil_div(lanes, plan.block_x));
+  plan.block_x = static_cast<int>(std::min<int64_t>(lanes, kBlockThreads));
+  plan.block_y = kBlockThreads / plan.block_x;
+  plan.grid_y = ceil_div(lanes, plan.block_x);
   return plan;
-}
-
-inline int grid_for(int64_t samples, int64_t samples_per_block) {
-  return static_cast<int>(std::min<int64_t>(ceil_div(samples, samples_per_block), kMaxGridX));
 }
 
 // Copies: several rows per thread once there are threads enough to fill the device.
 inline Plan plan_copy(int64_t lanes, int64_t batch, int processors) {
   Plan plan = plan_lanes(lanes);
-  plan.unroll = lanes * batch >= 4 * int64_t{processors} * kThreadsPerProcessor ? 4 : 1;
-  plan.grid_x = grid_for(batch, int64_t{plan.block_y} * plan.unroll);
+  const double rounds =
+      static_cast<double>(lanes) * batch / (int64_t{processors} * kThreadsPerProcessor);
+  plan.unroll = rounds < 1 ? 1 : rounds < 6 ? 2 : 4;
+  plan.grid_x = ceil_div(batch, int64_t{plan.block_y} * plan.unroll);
   return plan;
 }
 
-// Into how many parts a bag is cut so that the device is filled, each part at least
-// `least_lookups` long.
-inline int parts_for(
+constexpr int kTeamLanes = 32;
+
+// How rows are pooled (kernels/pool_rows.cuh): `crew` lanes of a warp, and `warps`, share a bag.
+struct PoolPlan {
+  Plan launch;
+  int crew;
+  int warps;
+};
+
+// `lanes` and `mean_length` of the bags of any one of `num_tables` tables. Bags are shared until
+// there are lanes enough, each with kPoolUnroll loads in flight, to keep memory busy; shares are
+// not shorter than that.
+inline PoolPlan plan_pool(
     int64_t lanes,
     int64_t batch,
     int64_t mean_length,
+    int64_t num_tables,
     int processors,
-    int64_t least_lookups) {
-  const int64_t wanted = int64_t{processors} * kThreadsPerProcessor;
+    int block_warps,
+    int unroll) {
+  constexpr int64_t kLanesPerProcessor = 512;
+  const int64_t slices = ceil_div(lanes, kTeamLanes);
+  const int team = power_of_two_for(ceil_div(lanes, slices), kTeamLanes);
+  const int most = kTeamLanes / team * block_warps;
   int parts = 1;
-  while (parts < 32 && lanes * batch * parts < wanted && mean_length >= 2 * parts * least_lookups) {
+  while (parts < most && mean_length >= 2 * parts * unroll &&
+         batch * num_tables * slices * team * parts < kLanesPerProcessor * processors) {
     parts *= 2;
   }
-  return parts;
-}
-
-inline Plan plan_pool(int64_t lanes, int64_t batch, int64_t mean_length, int processors) {
-  const int parts = parts_for(lanes, batch, mean_length, processors, 4);
-  Plan plan = plan_lanes(lanes, std::max(32, kBlockThreads / parts));
-  plan.block_z = std::min(parts, kBlockThreads / (plan.block_x * plan.block_y));
-  plan.grid_x = grid_for(batch, plan.block_y);
+  PoolPlan plan;
+  plan.crew = std::min(kTeamLanes, team * parts);
+  plan.warps = team * parts / plan.crew;
+  plan.launch.block_x = block_warps * kTeamLanes;
+  plan.launch.grid_x =
+      ceil_div(batch, int64_t{block_warps} / plan.warps * (kTeamLanes / plan.crew));
+  plan.launch.grid_y = num_tables;
+  plan.launch.grid_z = slices;
   return plan;
 }
 
+// Grid z cuts every bag into parts of at least 4 lookups until the device is full.
 inline Plan plan_scatter_atomic(int64_t lanes, int64_t batch, int64_t mean_length, int processors) {
   Plan plan = plan_lanes(lanes);
-  plan.grid_x = grid_for(batch, plan.block_y);
-  plan.grid_z = parts_for(lanes, batch, mean_length, processors, 4);
+  plan.grid_x = ceil_div(batch, plan.block_y);
+  const int64_t wanted = int64_t{processors} * kThreadsPerProcessor;
+  while (plan.grid_z < 32 && lanes * batch * plan.grid_z < wanted &&
+         mean_length >= 8 * plan.grid_z) {
+    plan.grid_z *= 2;
+  }
   return plan;
 }
 
-// One group of lanes per row of each of `num_tables` tables that share `num_rows` rows.
-inline Plan plan_fill(int64_t lanes, int64_t num_rows, int num_tables) {
-  Plan plan = plan_lanes(std::min<int64_t>(lanes, 64));
-  plan.grid_x = grid_for(ceil_div(num_rows, num_tables), 8 * plan.block_y);
+// Zeros: int4s, `unroll` of them per thread, into each of `num_tables` blocks of memory.
+inline Plan plan_fill_zero(int64_t largest_bytes, int64_t num_tables, int unroll) {
+  Plan plan;
+  plan.block_x = kBlockThreads;
+  plan.grid_x = std::max<int64_t>(ceil_div(largest_bytes / 16, int64_t{kBlockThreads} * unroll), 1);
   plan.grid_y = num_tables;
   return plan;
 }
 
-// How a walk (kernels/walk.cuh) over `num_lookups` is cut into blocks.
-struct WalkPlan {
+// One group of lanes per row of each of `num_tables` tables that share `num_rows` rows.
+inline Plan plan_fill(int64_t lanes, int64_t num_rows, int64_t num_tables) {
+  Plan plan = plan_lanes(std::min<int64_t>(lanes, 64));
+  plan.grid_x = ceil_div(ceil_div(num_rows, num_tables), 8 * plan.block_y);
+  plan.grid_y = num_tables;
+  return plan;
+}
+
+// How the lookups of a sorted gradient (kernels/runs.cuh) are cut into tiles, one warp each.
+struct TilePlan {
   Plan launch;
-  int items = 1;           // lookups per thread of a block
-  int group = 1;           // lanes that share a lookup: a power of two
-  int64_t slice_lanes = 1; // lanes of the columns that one block takes
+  int per_lane;    // lookups per lane of a warp: 1 or 4
+  int slice_lanes; // the most lanes of columns that one warp takes
 };
 
-// Long tiles merge more lookups; short ones, and slices of the columns, give every processor work
-// where there are few lookups.
-inline WalkPlan plan_walk(int64_t lanes, int64_t num_lookups, int processors) {
-  WalkPlan plan;
-  plan.items = num_lookups >= 512 * int64_t{processors} ? 4 : 1;
-  const int64_t tiles = ceil_div(num_lookups, int64_t{kBlockThreads} * plan.items);
-  int64_t slices = 1;
-  while (tiles * slices < 2 * int64_t{processors} && lanes >= 16 * slices) {
-    slices *= 2;
-  }
-  plan.slice_lanes = ceil_div(lanes, slices);
-  // Groups of a few lanes would share a short tile so finely that a run crosses many of them.
-  plan.group = plan.items == 1 ? 8 : 1;
-  while (plan.group < plan.slice_lanes && plan.group < 64) {
-    plan.group *= 2;
+// Large tiles merge more lookups; small ones, and slices of the columns down to 64 bytes, give
+// every processor warps where lookups are few.
+inline TilePlan plan_tiles(
+    int64_t lanes,
+    int64_t num_lookups,
+    int processors,
+    int most_per_lane = 4) {
+  constexpr int kWarps = kBlockThreads / 32;
+  constexpr int64_t kWarpsPerProcessor = 15;
+  TilePlan plan;
+  plan.per_lane = num_lookups > 32768 ? most_per_lane : 1;
+  const int64_t tiles = ceil_div(num_lookups, 32 * plan.per_lane);
+  plan.slice_lanes = power_of_two_for(lanes, kTeamLanes);
+  while (plan.slice_lanes > 4 &&
+         tiles * ceil_div(lanes, plan.slice_lanes) < kWarpsPerProcessor * processors) {
+    plan.slice_lanes /= 2;
   }
   plan.launch.block_x = kBlockThreads;
-  plan.launch.grid_x = static_cast<int>(tiles);
-  plan.launch.grid_y = static_cast<int>(ceil_div(lanes, plan.slice_lanes));
+  plan.launch.grid_x = ceil_div(tiles, kWarps);
+  plan.launch.grid_y = ceil_div(lanes, plan.slice_lanes);
+  return plan;
+}
+
+// Where lookups are counted by row (kernels/order.cuh): 2^shift groups of `stride` counters each.
+struct CounterPlan {
+  int shift;
+  int64_t stride;
+
+  int64_t size() const {
+    return stride << shift;
+  }
+};
+
+// Atomics on one cache line wait for each other: neighbours, which the popular rows of a power law
+// are, are counted in different lines. Of several tables, which must stay in their order, rows do.
+inline CounterPlan plan_counters(int64_t num_rows, int64_t num_tables) {
+  constexpr int kMostShift = 8;
+  constexpr int64_t kLineCounters = 32;
+  CounterPlan plan{0, 0};
+  while (num_tables == 1 && plan.shift < kMostShift && int64_t{1} << plan.shift < num_rows) {
+    ++plan.shift;
+  }
+  plan.stride = std::max(ceil_div(num_rows, int64_t{1} << plan.shift), kLineCounters);
   return plan;
 }
 
 // One block per tile; a group of lanes, at most a warp, for each share of a run's parts.
 inline Plan plan_join(int64_t lanes, int64_t num_tiles) {
   Plan plan;
-  while (plan.block_x < 32 && plan.block_x < lanes) {
-    plan.block_x *= 2;
-  }
+  plan.block_x = power_of_two_for(lanes, 32);
   plan.block_y = kBlockThreads / plan.block_x;
-  plan.grid_x = static_cast<int>(num_tiles);
+  plan.grid_x = num_tiles;
   return plan;
 }
 
@@ -132,7 +187,7 @@ inline Plan plan_warps(int64_t count) {
   Plan plan;
   plan.block_x = 32;
   plan.block_y = kBlockThreads / 32;
-  plan.grid_x = grid_for(count, plan.block_y);
+  plan.grid_x = ceil_div(count, plan.block_y);
   return plan;
 }
 
@@ -140,18 +195,18 @@ inline Plan plan_warps(int64_t count) {
 inline Plan plan_elements(int64_t count, int processors) {
   Plan plan;
   plan.block_x = kBlockThreads;
-  plan.grid_x = static_cast<int>(std::min<int64_t>(
-      ceil_div(count, kBlockThreads),
-      int64_t{processors} * (kThreadsPerProcessor / kBlockThreads)));
+  plan.grid_x = std::min<int64_t>(
+      ceil_div(count, kBlockThreads), int64_t{processors} * (kThreadsPerProcessor / kBlockThreads));
   return plan;
 }
 
 // How a dense gradient is made (the reasons, with figures, are in csrc/README.md).
 enum class ScatterWay {
-  kAtomic,  // one atomic addition per lookup
-  kTiled,   // one per run of equal rows of a sorted tile
-  kOneTile, // all lookups in one sorted tile: every row stored once
-  kOrdered, // all lookups ordered by row in memory: every row stored once
+  kAtomic,   // one atomic addition per lookup
+  kTiled,    // one per run of equal rows of a tile that a warp sorts
+  kWidened,  // the same into an fp32 copy of the gradient, which is then rounded
+  kCompared, // the first lookup of each row sums them all: every row stored once
+  kOrdered,  // all lookups ordered by row in memory: every row stored once
 };
 
 struct ScatterShape {
@@ -159,33 +214,43 @@ struct ScatterShape {
   int64_t num_rows; // of all tables
   int64_t width;    // of all tables
   int64_t num_tables;
+  int64_t gradient_elements; // of all tables
+  int64_t gradient_bytes;
   bool sums_in_gradient; // fp32 and fp64: the gradient's type can hold the sums
   bool deterministic;
   bool is_max;
 };
 
-constexpr int64_t kMostOneTile = 4 * kBlockThreads;
+constexpr int64_t kMostCompared = 1024;
 
-// Measured on an H200, in elements of the gradients that lookups bring: below kLeastTiled (and
-// kLeastTiledLookups) atomics finish before a tile is sorted; from kLeastOrdered on, what ordering
-// costs (about 30 us) is less than what storing each row once saves.
+// The elements of an fp32 copy that nobody minds, and those per lookup: 4 machine words of 64 bits.
+constexpr int64_t kMostWidened = int64_t{1} << 20;
+constexpr int64_t kMostWidenedPerLookup = 8;
+
+// Measured on an H100. Fewer lookups are added one by one before a tile of them is sorted; from
+// kLeastOrdered elements on, in gradients that do not fit the L2, what ordering costs is less than
+// what storing each row once saves.
 constexpr int64_t kLeastTiledLookups = 4096;
-constexpr int64_t kLeastTiled = int64_t{1} << 18;
 constexpr int64_t kLeastOrdered = int64_t{1} << 24;
+constexpr int64_t kLeastOrderedBytes = int64_t{32} << 20;
 
 inline ScatterWay plan_scatter(const ScatterShape& shape) {
-  constexpr int64_t k32Bits = 0xffffffffLL;
-  const bool narrow = shape.num_rows < k32Bits && shape.num_lookups < k32Bits;
   if (shape.deterministic || !shape.sums_in_gradient) {
-    const bool fits = shape.num_lookups <= kMostOneTile && narrow && !shape.is_max;
-    return fits ? ScatterWay::kOneTile : ScatterWay::kOrdered;
+    if (shape.num_lookups <= kMostCompared && !shape.is_max) {
+      return ScatterWay::kCompared;
+    }
+    const bool small = shape.gradient_elements <=
+        std::max(kMostWidened, kMostWidenedPerLookup * shape.num_lookups);
+    return small && !shape.deterministic && !shape.is_max ? ScatterWay::kWidened
+                                                          : ScatterWay::kOrdered;
+  }
+  if (shape.is_max || shape.num_lookups < kLeastTiledLookups) {
+    return ScatterWay::kAtomic;
   }
   // Of several tables each lookup has only its own width.
   const int64_t elements = shape.num_lookups * (shape.width / shape.num_tables);
-  if (shape.is_max || !narrow || shape.num_lookups < kLeastTiledLookups || elements < kLeastTiled) {
-    return ScatterWay::kAtomic;
-  }
-  return elements >= kLeastOrdered ? ScatterWay::kOrdered : ScatterWay::kTiled;
+  const bool large = elements >= kLeastOrdered && shape.gradient_bytes >= kLeastOrderedBytes;
+  return large ? ScatterWay::kOrdered : ScatterWay::kTiled;
 }
 
 // The bits that tell 0 ... count apart.

@@ -1,75 +1,204 @@
 // Many rows per bag: output[b, columns of t] = the combined rows of bag (b, t).
+//
+// A team of lanes (kernels/team.cuh) reads the rows of its bag, kPoolUnroll at a time. Its lanes
+// share the work of reading the indices, and checking them, one step ahead of the rows: nothing
+// stands between the loads of rows, and what is wrong with an index is reported when all is done.
+// Where bags are few and long, several teams share one: teams of the same warp (its crew) first,
+// then warps. They take consecutive parts of the bag.
 
 #pragma once
 
 #include "kernels/combine.cuh"
 #include "kernels/lookups.cuh"
 #include "kernels/tables.cuh"
+#include "kernels/team.cuh"
 #include "kernels/vec.cuh"
 
 namespace embed_ops {
 
-// Blocks per multiprocessor: enough threads that, with kUnroll loads each, memory never waits.
-constexpr int kPoolBlocks = 3;
+constexpr int kPoolThreads = 256;
+constexpr int kPoolWarps = kPoolThreads / 32;
+constexpr int kPoolUnroll = 8;
 
-// Adds kUnroll positions of one bag to `combiner`, their rows in flight together.
-template <int kUnroll, class Combiner, class T, class Index, int kVec>
-__device__ __forceinline__ void combine_some(
-    Combiner& combiner,
-    const Segment<T>& segment,
-    const LookupsView<Index>& lookups,
-    const T* __restrict__ weights,
-    int64_t position,
-    const OffenceSink& sink) {
-  Index index[kUnroll];
-  Vec<T, kVec> rows[kUnroll];
-  bool counted[kUnroll];
-#pragma unroll
-  for (int u = 0; u < kUnroll; ++u) {
-    index[u] = lookups.indices[position + u];
+// Blocks of a multiprocessor: as many as leave room for kPoolUnroll rows in registers.
+template <class T, class Combiner, class Row>
+__host__ __device__ constexpr int pool_blocks() {
+  constexpr bool kLarge = sizeof(Combiner) > 16 || sizeof(Row) > 4;
+  constexpr bool kLargeWeights = Combiner::kIsWeighted && sizeof(T) > 4;
+  return Combiner::kIsMax || kLarge || kLargeWeights ? 2 : Combiner::kIsWeighted ? 3 : 4;
+}
+
+// What a thread left out of a bag, and the weights of the rest.
+template <class A>
+struct Tally {
+  int64_t skipped = 0;
+  A weight = A(0);
+  unsigned offends = 0; // not zero: one of its lookups names no row
+
+  __device__ __forceinline__ void merge(int64_t others_skipped, A others_weight) {
+    skipped += others_skipped;
+    weight += others_weight;
   }
-#pragma unroll
-  for (int u = 0; u < kUnroll; ++u) {
-    counted[u] = counts(
-        index[u], lookups, segment.num_rows, position + u, segment.table, sink, segment.first_lane);
-    rows[u] = counted[u] ? load<T, kVec>(segment.row(index[u])) : zeros<T, kVec>();
-  }
-#pragma unroll
-  for (int u = 0; u < kUnroll; ++u) {
-    if (counted[u]) {
-      Acc<T> weight = Acc<T>(1);
-      if constexpr (Combiner::kIsWeighted) {
-        weight = to_acc(weights[position + u]);
+};
+
+// The part of a bag that a team pools. Row is uint32_t, or uint64_t where rows are too many for it.
+template <class T, class Index, class Row, bool kWeighted>
+struct PoolPart {
+  static constexpr Row kNone = static_cast<Row>(-1);
+
+  const Index* __restrict__ indices;
+  const T* __restrict__ weights;
+  int64_t at; // the next lookup
+  int64_t end;
+  int64_t num_rows;
+  int64_t padding_idx;
+
+  struct Lookup {
+    Index index;
+    T weight;
+  };
+
+  // The lookup `ahead` of the next one, as it stands in memory.
+  __device__ __forceinline__ Lookup read(int ahead) const {
+    Lookup lookup{Index(-1), T(0.0f)};
+    if (at + ahead < end) {
+      lookup.index = indices[at + ahead];
+      if constexpr (kWeighted) {
+        lookup.weight = weights[at + ahead];
       }
-      combiner.add(rows[u], index[u], weight);
     }
+    return lookup;
   }
-}
 
-// Adds positions [begin, end) of one bag to `combiner`.
-template <int kUnroll, class Combiner, class T, class Index, int kVec>
-__device__ __forceinline__ void combine_range(
+  // The row of that lookup, kNone and no weight if it does not count. For one lane of a team.
+  __device__ __forceinline__ Row
+  check(Lookup& lookup, int ahead, bool tallies, Tally<Acc<T>>& tally) const {
+    const bool names = names_row(lookup.index, num_rows);
+    const bool counts = names && lookup.index != padding_idx;
+    if (!counts) {
+      lookup.weight = T(0.0f);
+    }
+    if (tallies && at + ahead < end) {
+      tally.skipped += counts ? 0 : 1;
+      tally.offends |= names ? 0 : 1;
+      tally.weight += kWeighted ? to_acc(lookup.weight) : Acc<T>(0);
+    }
+    return counts ? static_cast<Row>(lookup.index) : kNone;
+  }
+};
+
+// Pools the part, all teams of the warp in step. `columns` are the lane's, of row 0.
+template <int kVec, class T, class Index, class Row, class Combiner>
+__device__ __forceinline__ void pool_part(
     Combiner& combiner,
-    const Segment<T>& segment,
-    const LookupsView<Index>& lookups,
-    const T* __restrict__ weights,
-    int64_t begin,
-    int64_t end,
-    const OffenceSink& sink) {
-  int64_t position = begin;
-  for (; position + kUnroll <= end; position += kUnroll) {
-    combine_some<kUnroll, Combiner, T, Index, kVec>(
-        combiner, segment, lookups, weights, position, sink);
-  }
-  for (; position < end; ++position) {
-    combine_some<1, Combiner, T, Index, kVec>(combiner, segment, lookups, weights, position, sink);
+    Tally<Acc<T>>& tally,
+    PoolPart<T, Index, Row, Combiner::kIsWeighted> part,
+    const Team& team,
+    const T* columns,
+    Row row_bytes) {
+  constexpr unsigned kAll = 0xffffffffu;
+  using Part = decltype(part);
+  using Lookup = typename Part::Lookup;
+  // Lanes of narrow rows, which are less than kPoolUnroll, each read all the indices.
+  const bool shares = team.size >= kPoolUnroll;
+  const int step = shares ? team.size : kPoolUnroll;
+  Lookup next = part.read(team.lane);
+  while (__any_sync(kAll, part.at < part.end)) {
+    Lookup mine = next;
+    Row my_row = Part::kNone;
+    if (shares) {
+      my_row = part.check(mine, team.lane, true, tally);
+      next = part.read(step + team.lane);
+    }
+    for (int first = 0; first < step; first += kPoolUnroll) {
+      if (!__any_sync(kAll, part.at + first < part.end)) {
+        break;
+      }
+      Row rows[kPoolUnroll];
+      Acc<T> weights[kPoolUnroll];
+      if (shares) {
+#pragma unroll
+        for (int u = 0; u < kPoolUnroll; ++u) {
+          rows[u] = __shfl_sync(kAll, my_row, first + u, team.size);
+          if constexpr (Combiner::kIsWeighted) {
+            weights[u] = __shfl_sync(kAll, to_acc(mine.weight), first + u, team.size);
+          }
+        }
+      } else {
+        Lookup lookups[kPoolUnroll];
+#pragma unroll
+        for (int u = 0; u < kPoolUnroll; ++u) {
+          lookups[u] = part.read(u);
+        }
+#pragma unroll
+        for (int u = 0; u < kPoolUnroll; ++u) {
+          rows[u] = part.check(lookups[u], u, team.lane == 0, tally);
+          weights[u] = to_acc(lookups[u].weight);
+        }
+      }
+      Vec<T, kVec> values[kPoolUnroll];
+#pragma unroll
+      for (int u = 0; u < kPoolUnroll; ++u) {
+        values[u] = zeros<T, kVec>();
+        if (rows[u] != Part::kNone) {
+          values[u] = load<T, kVec>(row_at(columns, rows[u], row_bytes));
+        }
+      }
+#pragma unroll
+      for (int u = 0; u < kPoolUnroll; ++u) {
+        if (!Combiner::kIsMax || rows[u] != Part::kNone) {
+          combiner.add(values[u], static_cast<Index>(rows[u]), weights[u]);
+        }
+      }
+    }
+    part.at += step;
   }
 }
 
-// Threads: x = lane (a vector of columns), y = sample, z = part of the bag. Long bags of small
-// batches are cut into blockDim.z parts, merged in bag order through shared memory.
-template <class T, class Index, int kVec, class Tables, class Combiner, int kUnroll>
-__global__ void __launch_bounds__(256, kPoolBlocks) pool_rows_kernel(
+// How many share a bag.
+struct PoolShape {
+  int crew;  // lanes, if a team is not larger: a power of two
+  int warps; // 1 if crews are smaller than warps
+};
+
+// Where a thread stands.
+struct PoolPlace {
+  Team team;
+  int warp;
+  int crew;
+  int lane; // in the crew
+  int parts;
+  int part;  // of the bag
+  int64_t b; // the sample
+
+  __device__ __forceinline__ PoolPlace(int thread, int64_t lanes, int vec, const PoolShape& shape)
+      : team(thread, lanes, vec, blockIdx.z, 32),
+        warp(thread / 32),
+        crew(max(team.size, shape.crew)),
+        lane(thread & (crew - 1)) {
+    // Sizes are powers of two.
+    const int teams_shift = __ffs(crew) - __ffs(team.size);
+    const int warps_shift = __ffs(shape.warps) - 1;
+    const int crews_shift = 6 - __ffs(crew);
+    parts = shape.warps << teams_shift;
+    part = ((warp & (shape.warps - 1)) << teams_shift) + (lane >> (__ffs(team.size) - 1));
+    b = ((int64_t{blockIdx.x} * (kPoolWarps >> warps_shift) + (warp >> warps_shift))
+         << crews_shift) +
+        ((thread & 31) >> (5 - crews_shift));
+  }
+};
+
+// The index of the thread, without the compiler's knowing that it has been asked for before: what
+// follows from it is computed again then, and takes no registers meanwhile.
+__device__ __forceinline__ int thread_index() {
+  int index;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
+  return index;
+}
+
+// Grid: x = bags, y = table, z = slice of its columns.
+template <class T, class Index, class Row, int kVec, class Tables, class Combiner>
+__global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row>()) pool_rows_kernel(
     const __grid_constant__ Tables tables,
     const __grid_constant__ LookupsView<Index> lookups,
     const T* __restrict__ weights,
@@ -77,48 +206,79 @@ __global__ void __launch_bounds__(256, kPoolBlocks) pool_rows_kernel(
     T* __restrict__ output,
     Index* __restrict__ argmax,
     int64_t output_stride,
-    int64_t first_column,
-    int64_t num_lanes,
+    PoolShape shape,
     OffenceSink sink) {
   extern __shared__ __align__(16) char shared_bytes[];
-  Combiner* parts = reinterpret_cast<Combiner*>(shared_bytes);
 
-  const int64_t lane = int64_t{blockIdx.y} * blockDim.x + threadIdx.x;
-  const bool has_lane = lane < num_lanes;
-  const int64_t column = first_column + (has_lane ? lane : 0) * kVec;
-  const Segment<T> segment = tables.at(column);
-  const int num_parts = blockDim.z;
-  const int part = threadIdx.z;
-  const int place = threadIdx.y * blockDim.x + threadIdx.x;
-  const int places = blockDim.x * blockDim.y;
+  const Segment<T> segment = tables.of_place(blockIdx.y);
+  const int64_t lanes = segment.dim / kVec;
+  if (blockIdx.z * int64_t{32} >= lanes) {
+    return;
+  }
+  Combiner combiner;
+  combiner.reset();
+  Tally<Acc<T>> tally;
+  {
+    const PoolPlace place(thread_index(), lanes, kVec, shape);
+    const Range range = place.b < lookups.batch
+        ? part_of(lookups.bag(place.b, segment.slot), place.part, place.parts)
+        : Range{0, 0};
+    const PoolPart<T, Index, Row, Combiner::kIsWeighted> part{
+        lookups.indices, weights, range.begin, range.end, segment.num_rows, lookups.padding_idx};
+    pool_part<kVec>(
+        combiner, tally, part, place.team, in_register(segment.data + place.team.column),
+        in_register(static_cast<Row>(segment.row_stride * sizeof(T))));
+  }
 
-  for (int64_t first = int64_t{blockIdx.x} * blockDim.y; first < lookups.batch;
-       first += int64_t{gridDim.x} * blockDim.y) {
-    const int64_t b = first + threadIdx.y;
-    const bool active = has_lane && b < lookups.batch;
-    Combiner combiner;
-    combiner.reset();
-    if (active) {
-      const Range bag = lookups.bag(b, segment.slot, sink, segment.first_lane && part == 0);
-      const int64_t length = bag.end - bag.begin;
-      const int64_t begin = bag.begin + length * part / num_parts;
-      const int64_t end = bag.begin + length * (part + 1) / num_parts;
-      combine_range<kUnroll, Combiner, T, Index, kVec>(
-          combiner, segment, lookups, weights, begin, end, sink);
+  const PoolPlace place(thread_index(), lanes, kVec, shape);
+  for (int distance = place.team.size; distance < place.crew; distance *= 2) {
+    combiner.exchange(distance, place.lane);
+  }
+  if (mode == Mode::kMean) {
+    for (int distance = 1; distance < place.crew; distance *= 2) {
+      tally.merge(shuffle_xor(tally.skipped, distance), shuffle_xor(tally.weight, distance));
     }
-    if (num_parts > 1) {
-      __syncthreads(); // the parts of the round before have been read
-      if (part > 0) {
-        parts[(part - 1) * places + place] = combiner;
-      }
-      __syncthreads();
-      for (int other = 1; part == 0 && other < num_parts; ++other) {
-        combiner.merge(parts[(other - 1) * places + place]);
+  }
+  const bool offends = __any_sync(0xffffffffu, tally.offends != 0);
+  if (shape.warps > 1) {
+    auto* combiners = reinterpret_cast<Combiner*>(shared_bytes);
+    auto* skipped = reinterpret_cast<int64_t*>(combiners + kPoolThreads);
+    auto* weight = reinterpret_cast<Acc<T>*>(skipped + kPoolWarps);
+    combiners[threadIdx.x] = combiner;
+    if (place.lane == 0) {
+      skipped[place.warp] = tally.skipped;
+      weight[place.warp] = tally.weight;
+    }
+    __syncthreads();
+    for (int other = 1; place.part == 0 && other < shape.warps; ++other) {
+      combiner.merge(combiners[threadIdx.x + other * 32]);
+      tally.merge(skipped[place.warp + other], weight[place.warp + other]);
+    }
+  }
+  if (place.b >= lookups.batch) {
+    return;
+  }
+  if (place.part == 0 && place.team.active) {
+    if constexpr (!Combiner::kIsMax) {
+      if (mode == Mode::kMean) {
+        const Range bag = lookups.bag(place.b, segment.slot);
+        const int64_t count = bag.end - bag.begin - tally.skipped;
+        if (count > 0) {
+          combiner.divide(Combiner::kIsWeighted ? tally.weight : static_cast<Acc<T>>(count));
+        }
       }
     }
-    if (active && part == 0) {
-      const int64_t at = b * output_stride + column;
-      combiner.store(mode, output + at, argmax + at);
+    const int64_t at = place.b * output_stride + segment.column + place.team.column;
+    combiner.store(output + at, argmax + at);
+  }
+  if (blockIdx.z == 0 && place.team.lane == 0) {
+    if (offends) {
+      report_offences(
+          lookups, part_of(lookups.bag(place.b, segment.slot), place.part, place.parts),
+          segment.num_rows, segment.table, sink);
+    }
+    if (lookups.offsets != nullptr && place.part == 0) {
+      lookups.check_bag(segment.slot * lookups.batch + place.b, sink);
     }
   }
 }

@@ -32,7 +32,10 @@ __global__ void __launch_bounds__(256) renorm_kernel(
   for (int64_t position = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
        position < lookups.num_indices; position += int64_t{gridDim.x} * blockDim.y) {
     const Index index = lookups.indices[position];
-    if (!in_range(index, segment.num_rows, position, segment.table, sink, lane == 0)) {
+    if (!names_row(index, segment.num_rows)) {
+      if (lane == 0) {
+        sink.report(OffenceKind::kIndex, index, position, segment.num_rows, segment.table);
+      }
       continue;
     }
     uint32_t before = 0;

@@ -1,96 +1,187 @@
 // Dense gradients from lookups in the order of their rows (kernels/order.cuh): every row of every
 // table is written once, its sum held in Acc<T>, or zeros where no lookup names it.
 //
-//   reduce: one block per tile of lookups sums runs of equal rows (kernels/walk.cuh). A run that
-//           begins and ends in the tile is written to the gradient; what a tile's edge cuts goes
-//           to `partial_sums`, two places a tile: [0] the run that the tile begins with, [1] the
-//           run that it ends with, if that is another one.
+//   reduce: each warp sums the runs of equal rows of a tile of lookups (kernels/runs.cuh). A run
+//           that begins and ends in the tile is written to the gradient; what a tile's edge cuts
+//           goes to `partial_sums`, two places a tile: [0] the run that the tile begins with, [1]
+//           the run that it ends with, if that is another one.
 //   join:   the runs that cross tiles are summed from their parts, in order.
 //   fill:   zeros to the rows whose count is zero.
 
 #pragma once
 
 #include "kernels/order.cuh"
-#include "kernels/walk.cuh"
+#include "kernels/pdl.cuh"
+#include "kernels/runs.cuh"
+#include "kernels/team.cuh"
 
 namespace embed_ops {
+
+constexpr int kReduceThreads = 256;
+
+// Blocks of a multiprocessor: sums of 16-bit types take twice the registers of what is read.
+template <class T>
+__host__ __device__ constexpr int reduce_blocks() {
+  return sizeof(T) == 2 ? 1 : 2;
+}
 
 template <class T, class Key>
 struct OrderedLookups {
   const Key* rows;
   const Key* samples;
-  const Acc<T>* factors; // null: 1
+  const Acc<T>* factors; // null: `scale`
   int64_t count;
   Acc<T> scale;
 };
 
-// Grid x = tile of kLookups, grid y = slice of slice_width columns. `width` columns lie between
-// the places of partial_sums.
-template <bool kMax, class T, class Index, int kVec, class Tables, class Key, int kLookups>
-__global__ void __launch_bounds__(kWalkThreads) reduce_runs_kernel(
+// The gradient that lookups read.
+template <class T, class Index>
+struct ReduceSource {
+  const T* grad_output;
+  int64_t grad_stride;
+  const Index* argmax; // mode max: (batch, dim)
+};
+
+// One warp per tile of 32 * kPerLane lookups; grid y = slice of at most `slice_lanes` lanes.
+// `width` columns lie between the places of partial_sums.
+template <bool kMax, class T, class Index, int kVec, class Tables, class Key, int kPerLane>
+__global__ void __launch_bounds__(kReduceThreads, reduce_blocks<T>()) reduce_runs_kernel(
     const __grid_constant__ Tables gradients,
     const __grid_constant__ OrderedLookups<T, Key> ordered,
-    const __grid_constant__ WalkSource<T, Index, Key> source,
+    const __grid_constant__ ReduceSource<T, Index> source,
     Acc<T>* __restrict__ partial_sums,
-    int64_t slice_width,
     int64_t width,
-    int group) {
-  __shared__ WalkLookups<T, Key, kLookups> lookups;
-  __shared__ WalkHeads<T, kVec> heads;
-  __shared__ int count;
-  const int64_t tile = blockIdx.x;
-  const int64_t begin = tile * kLookups;
-  if (threadIdx.x == 0) {
-    count = 0;
+    int slice_lanes) {
+  follow_the_chain();
+  constexpr unsigned kAll = 0xffffffffu;
+  constexpr int kLookups = 32 * kPerLane;
+  const int lane = threadIdx.x & 31;
+  const int64_t tile = int64_t{blockIdx.x} * (kReduceThreads / 32) + threadIdx.x / 32;
+  const int64_t first = tile * kLookups;
+  if (first >= ordered.count) {
+    return;
   }
-  __syncthreads();
-  int counted = 0;
-  for (int i = threadIdx.x; i < kLookups && begin + i < ordered.count; i += kWalkThreads) {
-    const Key row = ordered.rows[begin + i];
-    lookups.rows[i] = row;
-    if (row != kNoRow<Key>) {
-      lookups.samples[i] = ordered.samples[begin + i];
-      lookups.factors[i] =
-          ordered.factors ? ordered.scale * ordered.factors[begin + i] : ordered.scale;
-      counted = i + 1;
-    }
-  }
-  if (counted > 0) {
-    atomicMax(&count, counted);
-  }
-  __syncthreads();
+  struct Lookup {
+    Key of_row;
+    Key sample;
+    bool again; // mode max: the sample has looked this row up before
 
-  const int64_t end = begin + kLookups;
-  const Key row_before = begin > 0 ? ordered.rows[begin - 1] : kNoRow<Key>;
-  const Key row_after = end < ordered.count ? ordered.rows[end] : kNoRow<Key>;
-  const auto finish = [&](Key row, const Segment<T>& segment, int64_t column,
-                          const Vec<Acc<T>, kVec>& sum) {
-    if (row == row_before || row == row_after) {
-      Acc<T>* place = partial_sums + (tile * 2 + (row == lookups.rows[0] ? 0 : 1)) * width;
-      *reinterpret_cast<Vec<Acc<T>, kVec>*>(place + column) = sum;
-    } else {
-      store_narrowed<T, kVec>(
-          segment.row(static_cast<int64_t>(row) - segment.first_row) + column, sum);
+    __device__ __forceinline__ Key row() const {
+      return of_row;
     }
   };
-  const int64_t first_column = blockIdx.y * slice_width;
-  walk<kMax, kVec>(
-      gradients, source, lookups, heads, count, row_before,
-      kMax && begin > 0 && count > 0 ? ordered.samples[begin - 1] : kNoRow<Key>, group,
-      first_column, min(slice_width, width - first_column), finish);
+  Lookup mine[kPerLane];
+  Acc<T> factors[kPerLane];
+  int count = 0;
+#pragma unroll
+  for (int i = 0; i < kPerLane; ++i) {
+    const int64_t at = first + lane * kPerLane + i;
+    mine[i] = {at < ordered.count ? ordered.rows[at] : kNoRow<Key>, Key(0), false};
+    factors[i] = ordered.scale;
+    if (mine[i].of_row != kNoRow<Key>) {
+      mine[i].sample = ordered.samples[at];
+      if (ordered.factors != nullptr) {
+        factors[i] = ordered.factors[at];
+      }
+      if (kMax && at > 0) {
+        mine[i].again =
+            ordered.rows[at - 1] == mine[i].of_row && ordered.samples[at - 1] == mine[i].sample;
+      }
+    }
+    count += __popc(__ballot_sync(kAll, mine[i].of_row != kNoRow<Key>));
+  }
+  if (count == 0) {
+    return;
+  }
+  const Key first_row = __shfl_sync(kAll, mine[0].of_row, 0);
+  const Key row_before = first > 0 ? ordered.rows[first - 1] : kNoRow<Key>;
+  const Key row_after =
+      first + kLookups < ordered.count ? ordered.rows[first + kLookups] : kNoRow<Key>;
+
+  const auto reduce_table = [&](const Segment<T>& segment, int from, int to) {
+    const int64_t lanes = segment.dim / kVec;
+    if (blockIdx.y * int64_t{slice_lanes} >= lanes) {
+      return;
+    }
+    const Team team(threadIdx.x, lanes, kVec, blockIdx.y, slice_lanes);
+    const T* const columns = source.grad_output + segment.column + team.column;
+    const auto take = [&](int i, int owner) {
+      Lookup taken{};
+      taken.of_row = __shfl_sync(kAll, mine[i].of_row, owner);
+      taken.sample = __shfl_sync(kAll, mine[i].sample, owner);
+      if constexpr (kMax) {
+        taken.again = __shfl_sync(kAll, mine[i].again, owner);
+      }
+      return taken;
+    };
+    const auto read = [&](const Lookup& lookup) {
+      const auto sample = static_cast<int64_t>(lookup.sample);
+      Vec<T, kVec> value = load<T, kVec>(columns + sample * source.grad_stride);
+      if constexpr (kMax) {
+        // Zero where another row won, and for a second lookup of a row by one sample.
+        const Index* const winners = source.argmax + sample * segment.dim + team.column;
+#pragma unroll
+        for (int i = 0; i < kVec; ++i) {
+          if (lookup.again || static_cast<Key>(winners[i]) != lookup.of_row) {
+            value.v[i] = T(0.0f);
+          }
+        }
+      }
+      return value;
+    };
+    const auto factor = [&](const Lookup&, int i, int owner) {
+      return __shfl_sync(kAll, factors[i], owner);
+    };
+    const auto finish = [&](Key row, const Vec<Acc<T>, kVec>& sum) {
+      if (!team.active) {
+        return;
+      }
+      if (row == row_before || row == row_after) {
+        Acc<T>* const place = partial_sums + (tile * 2 + (row == first_row ? 0 : 1)) * width;
+        *reinterpret_cast<Vec<Acc<T>, kVec>*>(place + team.column) = sum;
+      } else {
+        T* const target = segment.row(static_cast<int64_t>(row) - segment.first_row);
+        store_narrowed<T, kVec>(target + team.column, sum);
+      }
+    };
+    sum_runs<T, kVec, kPerLane, 8, true>(from, to, team.size, take, read, factor, finish);
+  };
+  if constexpr (Tables::kMaxTables == 1) {
+    reduce_table(gradients.of_row(0), 0, count);
+  } else {
+    // The lookups of each table take a round; tables lie one after the other.
+    for (int from = 0; from < count;) {
+      Key row = __shfl_sync(kAll, mine[0].of_row, from / kPerLane);
+#pragma unroll
+      for (int i = 1; i < kPerLane; ++i) {
+        const Key other = __shfl_sync(kAll, mine[i].of_row, from / kPerLane);
+        row = from % kPerLane == i ? other : row;
+      }
+      const Segment<T> segment = gradients.of_row(row);
+      const Key beyond = static_cast<Key>(segment.first_row + segment.num_rows);
+      int to = 0;
+#pragma unroll
+      for (int i = 0; i < kPerLane; ++i) {
+        to += __popc(__ballot_sync(kAll, mine[i].of_row < beyond));
+      }
+      reduce_table(segment, from, to);
+      from = to;
+    }
+  }
 }
 
 // Grid x = tile: if the tile's last run begins there and goes on, sums its parts. Threads: x =
 // lane, y = share of the parts; the shares are added in order through shared memory.
 template <class T, int kVec, class Tables, class Key>
-__global__ void __launch_bounds__(kWalkThreads) join_runs_kernel(
+__global__ void __launch_bounds__(kReduceThreads) join_runs_kernel(
     const __grid_constant__ Tables gradients,
     const __grid_constant__ OrderedLookups<T, Key> ordered,
     const Acc<T>* __restrict__ partial_sums,
     int64_t width,
     int64_t num_tiles,
     int tile_lookups) {
-  __shared__ WalkHeads<T, kVec> shares;
+  follow_the_chain();
+  __shared__ Vec<Acc<T>, kVec> shares[kReduceThreads];
   const int64_t tile = blockIdx.x;
   const int64_t begin = tile * tile_lookups;
   const int64_t end = min(begin + tile_lookups, ordered.count);
@@ -135,11 +226,11 @@ __global__ void __launch_bounds__(kWalkThreads) join_runs_kernel(
         add(part(other * 2));
       }
     }
-    shares.sums[threadIdx.y * blockDim.x + threadIdx.x] = sum;
+    shares[threadIdx.y * blockDim.x + threadIdx.x] = sum;
     __syncthreads();
     if (active && threadIdx.y == 0) {
       for (int share = 1; share < blockDim.y; ++share) {
-        add(shares.sums[share * blockDim.x + threadIdx.x]);
+        add(shares[share * blockDim.x + threadIdx.x]);
       }
       store_narrowed<T, kVec>(
           segment.row(static_cast<int64_t>(row) - segment.first_row) + column, sum);
@@ -150,8 +241,11 @@ __global__ void __launch_bounds__(kWalkThreads) join_runs_kernel(
 
 // Threads: x = lane, y = row; grid y = table. Each thread has the counts of kUnroll rows in flight.
 template <class T, int kVec, class Tables, class Key>
-__global__ void __launch_bounds__(256)
-    fill_unnamed_kernel(const __grid_constant__ Tables gradients, const Key* __restrict__ counts) {
+__global__ void __launch_bounds__(256) fill_unnamed_kernel(
+    const __grid_constant__ Tables gradients,
+    CounterShape counters,
+    const Key* __restrict__ counts) {
+  follow_the_chain();
   constexpr int kUnroll = 8;
   const Segment<T> segment = gradients.of_place(blockIdx.y);
   const int64_t step = int64_t{gridDim.x} * blockDim.y;
@@ -161,7 +255,8 @@ __global__ void __launch_bounds__(256)
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       const int64_t row = first + u * step;
-      unnamed[u] = row < segment.num_rows && counts[segment.first_row + row] == 0;
+      unnamed[u] = row < segment.num_rows &&
+          counts[counters.of_row(static_cast<Key>(segment.first_row + row))] == 0;
     }
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {

@@ -1,99 +1,162 @@
-// Dense gradients from tiles of lookups that a block sorts by row in shared memory
-// (cub::BlockRadixSort): lookups of one row within a tile meet in registers (kernels/walk.cuh),
-// and each run of them goes to the gradient in one step.
-//
-// Many tiles add their sums atomically. A single tile holds all lookups of every row, so it
-// stores: in a fixed order, and in any dtype.
+// Dense gradients by atomic addition onto zeros, where lookups of one row meet first: each warp
+// sorts a tile of lookups by row in its registers, sums each run of equal rows (kernels/runs.cuh),
+// and adds the sum with one 16-byte atomic per lane. All but the additions may happen while the
+// kernel that writes the zeros still runs.
 
 #pragma once
 
-#include <cub/block/block_radix_sort.cuh>
-
-#include "kernels/order.cuh"
-#include "kernels/walk.cuh"
+#include "kernels/factors.cuh"
+#include "kernels/pdl.cuh"
+#include "kernels/runs.cuh"
+#include "kernels/sources.cuh"
+#include "kernels/tables.cuh"
+#include "kernels/team.cuh"
+#include "kernels/vec.cuh"
+#include "kernels/warp_sort.cuh"
 
 namespace embed_ops {
 
-// Grid x = tile of kWalkThreads * kItems lookups, grid y = slice of slice_width columns. Rows of
-// all tables, samples and lookups number fewer than 2^32 - 1; `row_bits` tell rows and kNoRow
-// apart.
-template <class T, class Index, int kVec, class Tables, int kItems, bool kAtomic>
-__global__ void __launch_bounds__(kWalkThreads) scatter_tiled_kernel(
+constexpr int kTileThreads = 256;
+constexpr int kTileWarps = kTileThreads / 32;
+
+__host__ __device__ constexpr int log2_of(int power) {
+  return power == 1 ? 0 : 1 + log2_of(power / 2);
+}
+
+// What the lookups of a warp's tile add, by their place in it.
+template <class A, int kLookups>
+struct WarpTile {
+  int64_t gradients[kLookups];
+  A factors[kLookups];
+};
+
+// One warp per tile of 32 * kPerLane lookups; the gradients are of Acc<T>; grid y = slice of at
+// most `slice_lanes` lanes. kFactors: whether bags are of more than one lookup, or gradients
+// multiplied by anything. `row_bits` tell the rows of a table apart.
+template <class T, class Index, int kVec, class Tables, class Key, int kPerLane, bool kFactors>
+__global__ void __launch_bounds__(kTileThreads, 2) scatter_tiled_kernel(
     const __grid_constant__ Tables gradients,
     const __grid_constant__ SourcesView<Index> sources,
     int64_t first_place,
     int64_t num_places,
-    const Acc<T>* __restrict__ coefficients,
-    Acc<T> scale,
+    const __grid_constant__ LookupFactors<Acc<T>> factors,
     const T* __restrict__ grad_output,
     int64_t grad_stride,
-    int64_t slice_width,
-    int64_t width,
-    int group,
+    int slice_lanes,
     int row_bits,
     OffenceSink sink) {
-  constexpr int kLookups = kWalkThreads * kItems;
-  using Sort = cub::BlockRadixSort<uint32_t, kWalkThreads, kItems, uint32_t>;
-  __shared__ union {
-    typename Sort::TempStorage sort;
-    struct {
-      WalkLookups<T, uint32_t, kLookups> lookups;
-      WalkHeads<T, kVec> heads;
-    } walk;
-  } shared;
-  __shared__ int count;
+  constexpr int kLookups = 32 * kPerLane;
+  constexpr int kPlaceBits = log2_of(kLookups);
+  __shared__ WarpTile<Acc<T>, kFactors ? kLookups : 1> tiles[kTileWarps];
+  const bool reports = blockIdx.y == 0;
+  if (reports) {
+    sources.lookups.check_offsets(sink);
+  }
+  auto& tile = tiles[threadIdx.x / 32];
+  const int lane = threadIdx.x & 31;
+  const LookupsView<Index>& lookups = sources.lookups;
+  const int64_t number = int64_t{blockIdx.x} * kTileWarps + threadIdx.x / 32;
+  const int64_t first = number * kLookups;
+  const int64_t last = min(first + kLookups, lookups.num_indices) - 1;
 
-  const int64_t tile = int64_t{blockIdx.x} * kLookups;
-  uint32_t rows[kItems];
-  uint32_t from[kItems];
+  // Each lookup's row, and its table's place among those of this launch.
+  constexpr unsigned kNowhere = ~0u;
+  int64_t rows[kPerLane];
+  unsigned places[kPerLane];
+  const SlotRange slots = sources.slots(first, last);
 #pragma unroll
-  for (int i = 0; i < kItems; ++i) {
-    const uint32_t local = threadIdx.x * kItems + i;
-    rows[i] = kNoRow<uint32_t>;
-    from[i] = local;
-    if (tile + local < sources.lookups.num_indices) {
-      rows[i] = row_of<uint32_t>(
-          gradients, sources, first_place, num_places, sources.at(tile + local), sink,
-          blockIdx.y == 0);
+  for (int i = 0; i < kPerLane; ++i) {
+    const int local = i * 32 + lane;
+    places[i] = kNowhere;
+    if (first + local <= last) {
+      const Source source = sources.at(first + local, slots);
+      const int64_t place = source.place - first_place;
+      if (place >= 0 && place < num_places) {
+        const auto segment = gradients.of_place(static_cast<int>(place));
+        const Index index = lookups.indices[source.position];
+        const Named name = named(index, lookups, segment.num_rows);
+        if (name == Named::kRow) {
+          rows[i] = index;
+          places[i] = static_cast<unsigned>(place);
+          if constexpr (kFactors) {
+            tile.factors[local] = factors.of(source);
+            tile.gradients[local] = source.sample * grad_stride;
+          }
+        } else if (name == Named::kNothing && reports) {
+          sink.report(OffenceKind::kIndex, index, source.position, segment.num_rows, segment.table);
+        }
+      }
     }
   }
-  if (threadIdx.x == 0) {
-    count = 0;
-  }
-  Sort(shared.sort).Sort(rows, from, 0, row_bits);
-  __syncthreads();
-  int counted = 0;
-#pragma unroll
-  for (int i = 0; i < kItems; ++i) {
-    const int at = threadIdx.x * kItems + i;
-    shared.walk.lookups.rows[at] = rows[i];
-    if (rows[i] != kNoRow<uint32_t>) {
-      const Source source = sources.at(tile + from[i]);
-      shared.walk.lookups.samples[at] = static_cast<uint32_t>(source.sample);
-      shared.walk.lookups.factors[at] =
-          coefficients == nullptr ? scale : scale * coefficients[source.position];
-      counted = at + 1;
-    }
-  }
-  if (counted > 0) {
-    atomicMax(&count, counted);
-  }
-  __syncthreads();
+  __syncwarp();
 
-  const auto finish = [&](uint32_t row, const Segment<T>& segment, int64_t column,
-                          const Vec<Acc<T>, kVec>& sum) {
-    T* address = segment.row(static_cast<int64_t>(row) - segment.first_row) + column;
-    if constexpr (kAtomic) {
-      atomic_add(address, sum);
-    } else {
-      store_narrowed<T, kVec>(address, sum);
+  // Warps begin at different rows: in step they would all add to the same ones at the same time.
+  const Key salt =
+      static_cast<Key>(static_cast<uint64_t>(number) * 0x9E3779B97F4A7C15u >> (64 - row_bits));
+
+  struct Lookup {
+    Key key;
+
+    __device__ __forceinline__ Key row() const {
+      return key >> kPlaceBits;
+    }
+    __device__ __forceinline__ int at() const {
+      return static_cast<int>(key & (kLookups - 1));
     }
   };
-  const int64_t first_column = blockIdx.y * slice_width;
-  walk<false, kVec>(
-      gradients, WalkSource<T, Index, uint32_t>{grad_output, grad_stride, nullptr},
-      shared.walk.lookups, shared.walk.heads, count, kNoRow<uint32_t>, kNoRow<uint32_t>, group,
-      first_column, min(slice_width, width - first_column), finish);
+  const auto scatter_table = [&](unsigned place) {
+    const auto segment = gradients.of_place(static_cast<int>(place));
+    const int64_t lanes = segment.dim / kVec;
+    if (blockIdx.y * int64_t{slice_lanes} >= lanes) {
+      return;
+    }
+    Key keys[kPerLane];
+    int count = 0;
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
+      const bool here = places[i] == place;
+      keys[i] = here ? (static_cast<Key>(rows[i]) ^ salt) << kPlaceBits | (i * 32 + lane) : ~Key(0);
+      count += __popc(__ballot_sync(0xffffffffu, here));
+    }
+    warp_sort(keys);
+    const Team team(threadIdx.x, lanes, kVec, blockIdx.y, slice_lanes);
+    Acc<T>* const target = segment.data + team.column;
+    const T* const columns = grad_output + segment.column + team.column +
+        (kFactors ? 0 : (first - (first_place + place) * lookups.batch) * grad_stride);
+    const auto take = [&](int i, int owner) {
+      return Lookup{__shfl_sync(0xffffffffu, keys[i], owner)};
+    };
+    const auto read = [&](const Lookup& lookup) {
+      // Of bags of one, tables lie one after the other, samples in their order.
+      const int64_t gradient = kFactors ? tile.gradients[lookup.at()] : lookup.at() * grad_stride;
+      return load<T, kVec>(columns + gradient);
+    };
+    const auto factor = [&](const Lookup& lookup, int, int) { return tile.factors[lookup.at()]; };
+    const auto finish = [&](Key row, const Vec<Acc<T>, kVec>& sum) {
+      if (team.active) {
+        atomic_add(target + static_cast<int64_t>(row ^ salt) * segment.row_stride, sum);
+      }
+    };
+    wait_for_dependency();
+    sum_runs<T, kVec, kPerLane, 8, kFactors>(0, count, team.size, take, read, factor, finish);
+  };
+  if constexpr (Tables::kMaxTables == 1) {
+    scatter_table(0);
+  } else {
+    // Lookups of several tables in one tile are few: those of each table take a round.
+    const auto next_from = [&](unsigned least) {
+      unsigned next = kNowhere;
+#pragma unroll
+      for (int i = 0; i < kPerLane; ++i) {
+        next = min(next, places[i] >= least ? places[i] : kNowhere);
+      }
+      return next_place(next, least);
+    };
+    for (unsigned place = next_from(0); place != kNowhere; place = next_from(place + 1)) {
+      scatter_table(place);
+    }
+  }
+  wait_for_dependency();
 }
 
 } // namespace embed_ops

@@ -1,8 +1,8 @@
 // From a lookup back to the bag it belongs to, for kernels that take lookups one by one instead of
 // bag by bag.
 //
-// Lookups are counted table after table: CSR indices lie that way in memory; of fixed ones,
-// lookup v is number v % hotness of sample (v / hotness) % batch of table v / (batch * hotness).
+// Lookups are counted table after table: CSR indices lie that way in memory; of fixed ones, lookup
+// v is number v % hotness of sample (v / hotness) % batch of table v / (batch * hotness).
 
 #pragma once
 
@@ -12,56 +12,102 @@ namespace embed_ops {
 
 constexpr int64_t kNoBag = -1;
 
-// CSR: bags[position] = the bag of each lookup; those of no bag keep kNoBag, set before. One warp
-// per bag.
-template <class Index>
-__global__ void __launch_bounds__(256) expand_bags_kernel(
-    const __grid_constant__ LookupsView<Index> lookups,
-    int64_t* __restrict__ bags,
-    OffenceSink sink) {
-  const int64_t num_bags = lookups.batch * lookups.num_tables;
-  for (int64_t slot = int64_t{blockIdx.x} * blockDim.y + threadIdx.y; slot < num_bags;
-       slot += int64_t{gridDim.x} * blockDim.y) {
-    const Range bag =
-        lookups.bag(slot % lookups.batch, slot / lookups.batch, sink, threadIdx.x == 0);
-    for (int64_t position = bag.begin + threadIdx.x; position < bag.end; position += 32) {
-      bags[position] = slot;
-    }
-  }
-}
-
 struct Source {
   int64_t position; // in indices
   int64_t sample;
-  int64_t place; // of the table
+  int64_t place;  // of the table; kNoBag: the lookup belongs to no bag
+  int64_t length; // of the bag
+};
+
+// Bags [low, high] of a CSR layout hold the lookups that a warp looks for.
+struct SlotRange {
+  int64_t low;
+  int64_t high;
 };
 
 template <class Index>
 struct SourcesView {
   LookupsView<Index> lookups;
-  const int64_t* bags; // CSR only
+  double bags_per_lookup;
+  double tables_per_bag;
 
-  int64_t count() const {
-    return lookups.num_indices;
+  explicit SourcesView(const LookupsView<Index>& lookups)
+      : lookups(lookups),
+        bags_per_lookup(1.0 / static_cast<double>(lookups.hotness)),
+        tables_per_bag(1.0 / static_cast<double>(lookups.batch)) {}
+
+  // The bags of lookups [first, last], found by the whole warp.
+  __device__ __forceinline__ SlotRange slots(int64_t first, int64_t last) const {
+    if (lookups.offsets == nullptr) {
+      return {0, 0};
+    }
+    const int64_t low = slot_by_warp(first, kNoBag);
+    return {low, slot_by_warp(last, low)};
   }
 
-  // place is kNoBag for a lookup of no bag.
-  __device__ __forceinline__ Source at(int64_t v) const {
-    if (bags != nullptr) {
-      const int64_t slot = bags[v];
-      if (slot == kNoBag) {
-        return {v, 0, kNoBag};
-      }
-      return lookups.num_tables == 1 ? Source{v, slot, 0}
-                                     : Source{v, slot % lookups.batch, slot / lookups.batch};
+  // A range that holds every lookup.
+  __device__ __forceinline__ SlotRange all_slots() const {
+    return {kNoBag, min(lookups.num_offsets, lookups.batch * lookups.num_tables + 1) - 1};
+  }
+
+  // `slots`: of a range that v lies in.
+  __device__ __forceinline__ Source at(int64_t v, const SlotRange& slots) const {
+    if (lookups.offsets != nullptr) {
+      return of_slot(v, slots);
     }
+    const int64_t hotness = lookups.hotness;
+    const int64_t bag = hotness == 1 ? v : divided(v, hotness, bags_per_lookup);
     if (lookups.num_tables == 1) {
-      return {v, lookups.hotness == 1 ? v : v / lookups.hotness, 0};
+      return {v, bag, 0, hotness};
     }
-    // Tables looked up without offsets have one lookup each.
-    const int64_t place = v / lookups.batch;
-    const int64_t sample = v - place * lookups.batch;
-    return {lookups.single(sample, place), sample, place};
+    const int64_t place = divided(bag, lookups.batch, tables_per_bag);
+    const int64_t sample = bag - place * lookups.batch;
+    return {lookups.single(sample, place) * hotness + v - bag * hotness, sample, place, hotness};
+  }
+
+ private:
+  // value / divisor, below 2^53, without the subroutine call of a 64-bit division.
+  static __device__ __forceinline__ int64_t
+  divided(int64_t value, int64_t divisor, double inverse) {
+    if (((value | divisor) >> 32) == 0) {
+      return static_cast<uint32_t>(value) / static_cast<uint32_t>(divisor);
+    }
+    const auto quotient = static_cast<int64_t>(static_cast<double>(value) * inverse);
+    const int64_t rest = value - quotient * divisor;
+    return quotient + (rest >= divisor) - (rest < 0);
+  }
+
+  // The last slot from `low` on whose bag begins at v or before; kNoBag stands before all.
+  __device__ __forceinline__ int64_t slot_by_warp(int64_t v, int64_t low) const {
+    const int lane = threadIdx.x & 31;
+    int64_t beyond = min(lookups.num_offsets, lookups.batch * lookups.num_tables + 1);
+    while (beyond - low > 1) {
+      const int64_t step = (beyond - low + 31) / 32;
+      const int64_t probe = low + (lane + 1) * step;
+      const bool before = probe < beyond && lookups.offset(probe) <= v;
+      // Where offsets decrease, which check_bag reports, any of the bags will do.
+      const int passed = __popc(__ballot_sync(0xffffffffu, before));
+      const int64_t next = low + passed * step;
+      beyond = min(beyond, next + step);
+      low = next;
+    }
+    return low;
+  }
+
+  __device__ __forceinline__ Source of_slot(int64_t v, const SlotRange& slots) const {
+    int64_t low = slots.low;
+    int64_t beyond = max(slots.high, low) + 1;
+    while (beyond - low > 1) {
+      const int64_t middle = low + (beyond - low) / 2;
+      (lookups.offset(middle) <= v ? low : beyond) = middle;
+    }
+    if (low < 0 || low >= lookups.batch * lookups.num_tables) {
+      return {v, 0, kNoBag, 0};
+    }
+    const int64_t place = lookups.num_tables == 1 ? 0 : divided(low, lookups.batch, tables_per_bag);
+    const int64_t sample = low - place * lookups.batch;
+    const Range bag = lookups.bag(sample, place);
+    return {v, sample, place, bag.end - bag.begin};
   }
 };
 

@@ -52,6 +52,44 @@ __device__ __forceinline__ __nv_bfloat16 from_acc<__nv_bfloat16>(float value) {
   return __float2bfloat16_rn(value);
 }
 
+template <class T>
+__device__ __forceinline__ T shuffle_xor(T value, int distance) {
+  return __shfl_xor_sync(0xffffffffu, value, distance);
+}
+
+// Keep the compiler from computing a value anew at every use, as it does, for want of registers,
+// with what derives from kernel arguments.
+__device__ __forceinline__ uint32_t in_register(uint32_t value) {
+  asm("" : "+r"(value));
+  return value;
+}
+
+__device__ __forceinline__ uint64_t in_register(uint64_t value) {
+  asm("" : "+l"(value));
+  return value;
+}
+
+template <class T>
+__device__ __forceinline__ T* in_register(T* pointer) {
+  asm("" : "+l"(pointer));
+  __builtin_assume(__isGlobal(pointer));
+  return pointer;
+}
+
+// The same column as `columns`, of row 0, in row `row`: one multiply-add (mad.wide.u32).
+template <class T>
+__device__ __forceinline__ const T* row_at(const T* columns, uint32_t row, uint32_t row_bytes) {
+  const T* address;
+  asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(address) : "r"(row), "r"(row_bytes), "l"(columns));
+  __builtin_assume(__isGlobal(address));
+  return address;
+}
+
+template <class T>
+__device__ __forceinline__ const T* row_at(const T* columns, uint64_t row, uint64_t row_bytes) {
+  return reinterpret_cast<const T*>(reinterpret_cast<const char*>(columns) + row * row_bytes);
+}
+
 template <class T, int N>
 __device__ __forceinline__ Vec<T, N> load(const T* address) {
   return *reinterpret_cast<const Vec<T, N>*>(address);
@@ -111,16 +149,22 @@ __device__ __forceinline__ void atomic_add_each(T* address, const Vec<T, N>& vec
 }
 
 // sm_90 adds 16 bytes in one go (red.global.add.v4.f32, PTX ISA 8.1); elsewhere element by element.
+// In PTX, since of atomicAdd the compiler may keep the old values that nobody asks for (ATOMG
+// instead of REDG), which costs half as much again.
 template <int N>
 __device__ __forceinline__ void atomic_add(float* address, const Vec<float, N>& vec) {
 #if __CUDA_ARCH__ >= 900
   if constexpr (N == 4) {
-    atomicAdd(
-        reinterpret_cast<float4*>(address), make_float4(vec.v[0], vec.v[1], vec.v[2], vec.v[3]));
+    asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(address),
+                 "f"(vec.v[0]), "f"(vec.v[1]), "f"(vec.v[2]), "f"(vec.v[3])
+                 : "memory");
   } else if constexpr (N == 2) {
-    atomicAdd(reinterpret_cast<float2*>(address), make_float2(vec.v[0], vec.v[1]));
+    asm volatile("red.relaxed.gpu.global.add.v2.f32 [%0], {%1, %2};" ::"l"(address), "f"(vec.v[0]),
+                 "f"(vec.v[1])
+                 : "memory");
   } else {
-    atomic_add_each(address, vec);
+    asm volatile("red.relaxed.gpu.global.add.f32 [%0], %1;" ::"l"(address), "f"(vec.v[0])
+                 : "memory");
   }
 #else
   atomic_add_each(address, vec);
@@ -129,7 +173,11 @@ __device__ __forceinline__ void atomic_add(float* address, const Vec<float, N>& 
 
 template <int N>
 __device__ __forceinline__ void atomic_add(double* address, const Vec<double, N>& vec) {
-  atomic_add_each(address, vec);
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    asm volatile("red.relaxed.gpu.global.add.f64 [%0], %1;" ::"l"(address + i), "d"(vec.v[i])
+                 : "memory");
+  }
 }
 
 } // namespace embed_ops

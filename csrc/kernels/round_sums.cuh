@@ -1,0 +1,19 @@
+// Sums of fp32, rounded to the gradient's type.
+
+#pragma once
+
+#include "kernels/vec.cuh"
+
+namespace embed_ops {
+
+// One thread per kVec elements of `count`.
+template <class T, int kVec>
+__global__ void __launch_bounds__(256)
+    round_sums_kernel(const float* __restrict__ sums, T* __restrict__ gradient, int64_t count) {
+  const int64_t first = (int64_t{blockIdx.x} * 256 + threadIdx.x) * kVec;
+  if (first < count) {
+    store_narrowed<T, kVec>(gradient + first, load<float, kVec>(sums + first));
+  }
+}
+
+} // namespace embed_ops

@@ -1,0 +1,126 @@
+"""The machine code of the CUDA kernels: no spills, and loads in flight together.
+
+Runs where the library has sm_90 code and cuobjdump is at hand: of a CUDA toolkit or of Triton.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import embed_ops
+
+LIBRARY = Path(embed_ops.__file__).parent / "lib" / "libembed_ops_cuda.so"
+ARCH = "sm_90"
+
+
+def find_cuobjdump():
+    found = shutil.which("cuobjdump")
+    if found is None and (triton := find_spec("triton")) and triton.origin:
+        bundled = Path(triton.origin).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+        found = str(bundled) if bundled.exists() else None
+    return found
+
+
+@pytest.fixture(scope="module")
+def cuobjdump():
+    tool = find_cuobjdump()
+    if tool is None or not LIBRARY.exists():
+        pytest.skip("needs a CUDA build and cuobjdump")
+    # It calls its neighbour nvdisasm.
+    path = f"{Path(tool).parent}{os.pathsep}{os.environ['PATH']}"
+
+    def run(*options):
+        command = [tool, "-arch", ARCH, *options, str(LIBRARY)]
+        result = subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, "PATH": path}
+        )
+        return result.stdout
+
+    if "Function" not in run("-res-usage"):
+        pytest.skip(f"the library has no {ARCH} code")
+    return run
+
+
+def of_library(name):
+    """Whether a mangled name is of a kernel of ours rather than of CUB."""
+    return name.startswith("_ZN9embed_ops")
+
+
+@pytest.fixture(scope="module")
+def stacks(cuobjdump):
+    """Bytes of stack, where registers spill to, by mangled kernel name."""
+    usage = cuobjdump("-res-usage")
+    pairs = re.findall(r"Function (\S+):\s+REG:\d+ STACK:(\d+)", usage)
+    return {name: int(stack) for name, stack in pairs if of_library(name)}
+
+
+def test_kernels_spill_nothing(stacks):
+    assert len(stacks) > 100
+    spilled = {name: stack for name, stack in stacks.items() if stack > 0}
+    assert not spilled
+
+
+def straight_lines(sass):
+    """The instructions between one jump, or target of a jump, and the next."""
+    code = re.findall(r"/\*([0-9a-f]{4,})\*/\s+([^;]+);", sass)
+    targets = {int(to, 16) for _, text in code for to in re.findall(r"BRA\S* (0x[0-9a-f]+)", text)}
+    line: list[str] = []
+    for address, text in code:
+        if int(address, 16) in targets:
+            yield line
+            line = []
+        line.append(text)
+        if "BRA" in text or "EXIT" in text:
+            yield line
+            line = []
+    yield line
+
+
+def most_in_flight(line):
+    """The most 16-byte loads of a straight line with no arithmetic on floats between them."""
+    most = count = 0
+    for text in line:
+        if "LDG.E" in text and ".128" in text:
+            count += 1
+            most = max(most, count)
+        elif re.search(r"\b[FHD](ADD|FMA|MUL)", text):
+            count = 0
+    return most
+
+
+@pytest.mark.parametrize("weighted", [0, 1])
+@pytest.mark.parametrize(("t", "vec"), [("f", 4), ("6__half", 8), ("13__nv_bfloat16", 8)])
+def test_pooling_keeps_eight_loads_in_flight(cuobjdump, stacks, t, vec, weighted):
+    # Within a name, a type of more than one letter is written once and referred to from then on.
+    pattern = re.compile(
+        rf"pool_rows_kernelI{t}ljLi{vec}ENS_8OneTableI\w+?EENS_6SummerI\w+?lLi{vec}ELb{weighted}E"
+    )
+    (name,) = [name for name in stacks if pattern.search(name)]
+    sass = cuobjdump("-sass", "-fun", name)
+    assert max(map(most_in_flight, straight_lines(sass))) >= 8
+
+
+@pytest.mark.parametrize(("t", "vec"), [("f", 4), ("6__half", 8), ("13__nv_bfloat16", 8)])
+def test_copying_keeps_four_loads_in_flight(cuobjdump, stacks, t, vec):
+    pattern = re.compile(rf"copy_rows_kernelI{t}lLi{vec}ENS_8OneTableI\w+?EELi4E")
+    (name,) = [name for name in stacks if pattern.search(name)]
+    sass = cuobjdump("-sass", "-fun", name)
+    assert max(map(most_in_flight, straight_lines(sass))) >= 4
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/*0000*/ LDG.E.128 R0 ; /*0010*/ LDG.E.128 R4 ; /*0020*/ FADD R0 ;", 2),
+        ("/*0000*/ LDG.E.128 R0 ; /*0010*/ FADD R0 ; /*0020*/ LDG.E.128 R4 ;", 1),
+        ("/*0000*/ LDG.E.128 R0 ; /*0010*/ @P0 BRA 0x0 ; /*0020*/ LDG.E.128 R4 ;", 1),
+        ("/*0000*/ LDG.E.64 R0 ;", 0),
+    ],
+)
+def test_loads_in_flight_are_counted(text, expected):
+    assert max(map(most_in_flight, straight_lines(text))) == expected
