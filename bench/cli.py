@@ -11,14 +11,15 @@ from pathlib import Path
 
 import torch
 
-from . import ceilings, compare, environment, records
+from . import ceilings, compare, environment, records, report
 from .peers import UnknownPeerError, all_peers, choose
-from .run import DeviceLostError, Options, Outcome, run_suite
+from .run import DeviceLostError, Options, run_suite
 from .suites import SUITES, FilterError, Suite
 from .timing import BUDGET_S
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "float16", "bfloat16")}
 INDEX_DTYPES = {name: getattr(torch, name) for name in ("int64", "int32")}
+DETERMINISTIC = {"no": (False,), "yes": (True,), "both": (False, True)}
 OURS = "embed_ops"
 
 
@@ -63,7 +64,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--quick", action="store_true", help="a small grid, to see that all works")
     run.add_argument("--out", type=Path, default=None, help="folder; default build/bench/DEVICE")
     run.add_argument("--resume", action="store_true", help="keep the rows there, measure the rest")
-    run.add_argument("--deterministic", action="store_true", help="under deterministic algorithms")
+    run.add_argument(
+        "--deterministic",
+        nargs="?",
+        const="yes",
+        default="no",
+        choices=DETERMINISTIC,
+        help="under deterministic algorithms, or without and with them",
+    )
     run.add_argument("--static-shapes", action="store_true", help="compile for every shape")
     run.add_argument("--cuembed-lib", default=None, help="library of cuEmbed's ops (CUEMBED_LIB)")
     run.add_argument("--budget-ms", type=float, default=1e3 * BUDGET_S, help="per row, device time")
@@ -100,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     device = _device(options.device)
     suites = _suites(options.suites)
-    if options.deterministic:
+    if True in DETERMINISTIC[options.deterministic]:
         # cuBLAS refuses to run deterministically without it, and reads it when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     deadline = None if options.time_limit is None else time.monotonic() + options.time_limit
@@ -112,7 +120,7 @@ def _run(options: argparse.Namespace) -> int:
         filters=_filters(options.filter),
         quick=options.quick,
         resume=options.resume,
-        deterministic=options.deterministic,
+        deterministic=DETERMINISTIC[options.deterministic],
         static_shapes=options.static_shapes,
         budget_s=options.budget_ms / 1e3,
         deadline=deadline,
@@ -139,7 +147,7 @@ def _run(options: argparse.Namespace) -> int:
         if not present:
             raise UsageError(f"none of the peers of {suite.name} can run here")
         outcome = run_suite(suite, present, settings, limits)
-        _report(outcome)
+        print(report.of_run(outcome))
         if any(name.startswith(OURS) for name in outcome.failed_peers):
             status = 1
         if not outcome.complete:
@@ -230,13 +238,3 @@ def _filters(texts: Sequence[str]) -> dict[str, list[str]]:
             raise UsageError(f"--filter {text!r}: expected AXIS=VALUE[,VALUE...]")
         filters.setdefault(name, []).extend(values.split(","))
     return filters
-
-
-def _report(outcome: Outcome) -> None:
-    print(f"{outcome.path}: {outcome.rows} new rows")
-    for note, count in outcome.notes.items():
-        print(f"  note ({count} x): {note}")
-    for error in outcome.errors[:10]:
-        print(f"  error: {error}")
-    if len(outcome.errors) > 10:
-        print(f"  and {len(outcome.errors) - 10} more errors, in {outcome.path.stem}.errors.csv")

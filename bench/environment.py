@@ -18,8 +18,8 @@ SOURCES = ("csrc", "embed_ops", "meta", "bench", "setup.py", ":(exclude)bench/re
 def describe(device: torch.device) -> dict[str, str]:
     """The columns ``device, gpu, driver, cuda, torch, python, commit, dirty``.
 
-    Where the checkout has no repository (a copied tree, say) commit and dirty come from the
-    variables BENCH_COMMIT and BENCH_DIRTY, else they are "unknown".
+    Where the checkout is no repository (a copied tree, say) commit and dirty come from the
+    variables BENCH_COMMIT and BENCH_DIRTY (yes or no), else they are "unknown".
     """
     commit, dirty = _commit()
     return {
@@ -52,11 +52,9 @@ def slug(device: torch.device) -> str:
 
 
 def memory_free_bytes(device: torch.device) -> int:
-    """What may still be allocated; what torch's allocator keeps for reuse counts as free."""
+    """What the system still has; what torch's allocator keeps for reuse is not counted."""
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return free + kept
+        return torch.cuda.mem_get_info(device)[0]
     with open("/proc/meminfo") as file:
         available = next(line for line in file if line.startswith("MemAvailable"))
     return int(available.split()[1]) << 10
@@ -64,11 +62,13 @@ def memory_free_bytes(device: torch.device) -> int:
 
 @functools.cache
 def _commit() -> tuple[str, str]:
-    commit = _output("git", "rev-parse", "HEAD")
-    if commit is None:
-        return os.environ.get("BENCH_COMMIT", "unknown"), os.environ.get("BENCH_DIRTY", "unknown")
-    changes = _output("git", "status", "--porcelain", "--", *SOURCES)
-    return commit, "yes" if changes else "no"
+    # A copied tree may lie inside of another repository.
+    if _output("git", "rev-parse", "--show-toplevel") == str(ROOT):
+        changes = _output("git", "status", "--porcelain", "--", *SOURCES)
+        return _output("git", "rev-parse", "HEAD") or "unknown", "yes" if changes else "no"
+    dirty = os.environ.get("BENCH_DIRTY", "unknown").lower()
+    known = {"1": "yes", "true": "yes", "0": "no", "false": "no", "yes": "yes", "no": "no"}
+    return os.environ.get("BENCH_COMMIT", "unknown"), known.get(dirty, "unknown")
 
 
 @functools.cache

@@ -40,8 +40,9 @@ def same_index(rows: int, count: int, generator: Generator) -> Tensor:
 
 def half_binomial(rows: int, count: int, generator: Generator) -> Tensor:
     """Half uniform, half binomial(rows - 1, 0.99), in random order."""
-    trials = torch.full((count - count // 2,), rows - 1.0, dtype=torch.float64)
-    trials = trials.to(generator.device)
+    trials = torch.full(
+        (count - count // 2,), rows - 1.0, dtype=torch.float64, device=generator.device
+    )
     binomial = torch.binomial(trials, torch.full_like(trials, 0.99), generator=generator).long()
     both = torch.cat([uniform(rows, count // 2, generator), binomial])
     return both[torch.randperm(count, generator=generator, device=generator.device)]

@@ -19,6 +19,7 @@ MEASURES = (
     "wall_p20_us",
     "wall_p80_us",
     "first_call_s",
+    "compilations",
     "peak_mb",
     "error_share",
     "bytes_read",

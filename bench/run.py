@@ -1,4 +1,4 @@
-"""Runs suites: builds each cell, checks each peer's result, times it, and writes the row."""
+"""Runs suites: builds each cell, has each peer measured, and writes the rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -16,9 +16,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from . import ceilings, environment, records, timing
-from .peers import Call, Peer, UnsupportedError
-from .problems import Problem, Result
+from . import environment, graphs, records, timing
+from .ceilings import Ceilings
+from .measure import Measurer
+from .peers import Peer, UnsupportedError
+from .problems import Problem
+from .stopwatch import Stopwatch
 from .suites import Cell, Context, Suite
 
 ERROR_COLUMNS = ("suite", "peer", "cell", "error")
@@ -34,7 +37,8 @@ class Options:
     """How to run.
 
     Attributes:
-        budget_s: about how long each peer's device time is measured in each cell.
+        deterministic: without deterministic algorithms, with them, or one after the other.
+        budget_s: about how long a device time may take.
         deadline: on time.monotonic()'s clock; no cell is begun after it.
     """
 
@@ -42,10 +46,10 @@ class Options:
     out: Path
     dtypes: tuple[torch.dtype, ...] = (torch.float32,)
     index_dtypes: tuple[torch.dtype, ...] = (torch.int64,)
+    deterministic: tuple[bool, ...] = (False,)
     filters: Mapping[str, list[str]] = field(default_factory=dict)
     quick: bool = False
     resume: bool = False
-    deterministic: bool = False
     static_shapes: bool = False
     budget_s: float = timing.BUDGET_S
     deadline: float | None = None
@@ -53,19 +57,30 @@ class Options:
 
 @dataclass
 class Outcome:
-    """What became of a suite's run."""
+    """What became of a suite's run.
+
+    Attributes:
+        rows: how many were written.
+        notes: what was left out or is special, and how often.
+        errors: what failed, one text each.
+        failed_peers: whose results were wrong, or who raised.
+        compilations, compilation_s: by peer.
+        complete: False where the deadline came first.
+        watch: where the time went.
+    """
 
     path: Path
     rows: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
     failed_peers: set[str] = field(default_factory=set)
+    compilations: Counter[str] = field(default_factory=Counter)
+    compilation_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     complete: bool = True
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
 
-def run_suite(
-    suite: Suite, peers: Sequence[Peer], options: Options, limits: ceilings.Ceilings
-) -> Outcome:
+def run_suite(suite: Suite, peers: Sequence[Peer], options: Options, limits: Ceilings) -> Outcome:
     """Measures every cell of a suite with every peer.
 
     Rows are appended to ``out/SUITE.csv``, failures to ``out/SUITE.errors.csv``. Without ``resume``
@@ -83,7 +98,7 @@ def run_suite(
     ]
     cells = list(suite.cells(options.quick, options.filters))
     run = _Run(suite, options, limits)
-    total = len(contexts) * len(cells) * len(peers)
+    total = len(contexts) * len(cells) * len(options.deterministic) * len(peers)
     # In a log file each refresh is a line.
     pause_s = 0.1 if sys.stderr.isatty() else 10.0
     progress = tqdm(total=total, desc=suite.name, unit="row", mininterval=pause_s)
@@ -102,10 +117,9 @@ def run_suite(
 class _Run:
     """One suite's run: its files, and what is the same in all its rows."""
 
-    def __init__(self, suite: Suite, options: Options, limits: ceilings.Ceilings) -> None:
+    def __init__(self, suite: Suite, options: Options, limits: Ceilings) -> None:
         self.suite = suite
         self.options = options
-        self.limits = limits
         self.environment = environment.describe(options.device)
         path = options.out / f"{suite.name}.csv"
         errors = options.out / f"{suite.name}.errors.csv"
@@ -118,28 +132,35 @@ class _Run:
         self.errors_path = errors
         self.done = {records.key(row) for row in records.read(path)}
         self.outcome = Outcome(path)
+        watch = self.outcome.watch
+        self.measurer = Measurer(options.device, limits, options.budget_s, watch)
 
     def measure_cell(
         self, cell: Cell, peers: Sequence[Peer], context: Context, bar: tqdm
     ) -> Iterator[str]:
         """Measures one cell; yields what the user should see at once."""
+        wanted = list(itertools.product(self.options.deterministic, peers))
+        identities = [self._identity(cell, peer, context, mode) for mode, peer in wanted]
         missing = [
-            p for p in peers if records.key(self._identity(cell, p, context)) not in self.done
+            (mode, peer, identity)
+            for (mode, peer), identity in zip(wanted, identities, strict=True)
+            if records.key(identity) not in self.done
         ]
-        bar.update(len(peers) - len(missing))
+        bar.update(len(wanted) - len(missing))
         if not missing:
             return
-        problem = self._build(cell, context)
-        for peer in missing:
+        with self.outcome.watch.phase("build"):
+            problem = self._build(cell, context)
+        for deterministic, peer, identity in missing:
             if problem is not None:
-                message = self._measure_peer(cell, peer, problem, context)
+                with _deterministic(deterministic):
+                    message = self._measure_peer(cell, peer, problem, identity)
                 if message:
                     yield message
             bar.update()
 
     def _build(self, cell: Cell, context: Context) -> Problem | None:
-        needed = self.suite.memory_bytes(cell, context)
-        if needed > MEMORY_SHARE * environment.memory_free_bytes(context.device):
+        if not self._fits(self.suite.memory_bytes(cell, context)):
             self.outcome.notes["cells left out: not enough memory"] += 1
             return None
         try:
@@ -148,20 +169,29 @@ class _Run:
             self.outcome.notes[f"cells left out: {error}"] += 1
             return None
 
+    def _fits(self, needed: int) -> bool:
+        device = self.options.device
+        if device.type == "cuda" and needed > MEMORY_SHARE * environment.memory_free_bytes(device):
+            graphs.release()
+        return needed <= MEMORY_SHARE * environment.memory_free_bytes(device)
+
     def _measure_peer(
-        self, cell: Cell, peer: Peer, problem: Problem, context: Context
+        self, cell: Cell, peer: Peer, problem: Problem, identity: Mapping[str, object]
     ) -> str | None:
-        identity = self._identity(cell, peer, context)
         try:
-            with _deterministic(self.options.deterministic):
-                row = measure(peer, problem, context.device, self.limits, self.options.budget_s)
+            row = self.measurer.measure(peer, problem)
         except UnsupportedError as reason:
             self.outcome.notes[f"{peer.name}: {reason}"] += 1
             return None
         except Exception as error:  # Whatever a peer raises is reported, and the grid goes on.
             return self._fail(cell, peer, error)
+        if row.not_captured:
+            self.outcome.notes[f"{peer.name} is not timed as a graph: {row.not_captured}"] += 1
+        if row.values["compilations"]:
+            self.outcome.compilations[peer.name] += row.values["compilations"]
+            self.outcome.compilation_s[peer.name] += row.values["first_call_s"]
         now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self.writer.append({**identity, **row, **self.environment, "time": now})
+        self.writer.append({**identity, **row.values, **self.environment, "time": now})
         self.outcome.rows += 1
         return None
 
@@ -177,98 +207,19 @@ class _Run:
             _require_device(error)
         return f"{peer.name} failed at {where}: {text}"
 
-    def _identity(self, cell: Cell, peer: Peer, context: Context) -> dict[str, object]:
+    def _identity(
+        self, cell: Cell, peer: Peer, context: Context, deterministic: bool
+    ) -> dict[str, object]:
         return {
             "suite": self.suite.name,
             "peer": peer.name,
             "device": context.device.type,
             "dtype": str(context.dtype).removeprefix("torch."),
             "index_dtype": str(context.index_dtype).removeprefix("torch."),
-            "deterministic": "yes" if self.options.deterministic else "no",
+            "deterministic": "yes" if deterministic else "no",
             "shapes": "static" if self.options.static_shapes else "dynamic",
             **cell,
         }
-
-
-def measure(
-    peer: Peer,
-    problem: Problem,
-    device: torch.device,
-    limits: ceilings.Ceilings,
-    budget_s: float = timing.BUDGET_S,
-) -> dict[str, object]:
-    """One peer on one problem: checked, then timed. Returns the measured columns of a row.
-
-    Raises:
-        UnsupportedError: the peer does not do such a problem.
-        WrongResultError: its result is not the reference's.
-    """
-    call = peer.prepare(problem)
-    timing.synchronize(device)
-    start = time.perf_counter()
-    result = call.run()
-    timing.synchronize(device)
-    first_call_s = time.perf_counter() - start
-    if problem.repeatable:
-        # Poisoned and freed, its memory goes to the next call: what that call leaves unwritten
-        # shows, instead of an earlier, right result.
-        _poison(result)
-        del result
-        result = call.run()
-    error_share = problem.check(result)
-    del result
-    peak_mb = _peak_mb(call, device)
-    fn, captured = call.run, None
-    if device.type == "cuda" and call.capturable and problem.repeatable:
-        captured = timing.capture(call.run)
-    if captured is not None:
-        # What is timed is the graph, so the graph's own result has to be right as well.
-        _poison(captured.result)
-        error_share = max(error_share, problem.check(captured()))
-    on_device = timing.device_time(captured or fn, device=device, budget_s=budget_s, graph=False)
-    wall = timing.wall_time(fn, device=device)
-    roofline_us = limits.roofline_us(problem.bytes_read, problem.bytes_written)
-    row: dict[str, object] = {
-        "device_us": on_device.p50,
-        "device_p20_us": on_device.p20,
-        "device_p80_us": on_device.p80,
-        "repetitions": on_device.repetitions,
-        "method": on_device.method,
-        "wall_us": wall.p50,
-        "wall_p20_us": wall.p20,
-        "wall_p80_us": wall.p80,
-        "first_call_s": first_call_s,
-        "peak_mb": peak_mb,
-        "error_share": error_share,
-        "copy_tbps": limits.copy / 1e12,
-        "fill_tbps": limits.fill / 1e12,
-        "read_tbps": limits.read / 1e12,
-        "floor_us": limits.floor_us,
-    }
-    if roofline_us:
-        row["bytes_read"] = problem.bytes_read
-        row["bytes_written"] = problem.bytes_written
-        row["roofline_us"] = roofline_us
-    if problem.rows_bytes:
-        row["rows_tbps"] = problem.rows_bytes / (on_device.p50 * 1e6)
-    return row
-
-
-def _poison(result: Result) -> None:
-    for tensor in result.values():
-        tensor.fill_(torch.nan)
-
-
-def _peak_mb(call: Call, device: torch.device) -> float | str:
-    """What one call needs beyond its inputs, results included; unknown on the CPU."""
-    if device.type != "cuda":
-        return ""
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    call.run()
-    torch.cuda.synchronize(device)
-    return (torch.cuda.max_memory_allocated(device) - before) / 1e6
 
 
 @contextlib.contextmanager
@@ -287,9 +238,9 @@ def _deterministic(wanted: bool) -> Iterator[None]:
 
 
 def _require_device(error: Exception) -> None:
-    if isinstance(error, torch.OutOfMemoryError):
-        torch.cuda.empty_cache()
     try:
+        if isinstance(error, torch.OutOfMemoryError):
+            graphs.release()
         torch.cuda.synchronize()
     except RuntimeError as lost:
         raise DeviceLostError(f"the device was lost: {lost}") from error

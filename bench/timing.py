@@ -8,29 +8,36 @@ For scripts::
 On CUDA :func:`device_time` captures the callable in a CUDA graph where it can be captured and times
 replays between two device events. What cannot be captured is launched as usual behind a kernel that
 keeps the device waiting while the host runs ahead, so that the host's launches are hidden too,
-unless the callable itself waits for the device. Before every repetition the L2 cache is emptied by
-reading a buffer twice its size (reading leaves no dirty lines behind that the timed kernel would
-have to write back). On the CPU the caches are emptied in the same way and the clock is the host's.
+unless the callable itself waits for the device. The caches are emptied before every repetition. On
+the CPU the clock is the host's.
+
+Repetitions come in batches, with one synchronisation each, until the median is certain or the
+budget is spent: what repeats well is soon done, what scatters is repeated more often.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import gc
-import os
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
-BUDGET_S = 0.02
-WALL_BUDGET_S = 0.006
-PILOTS = 2
-CPU_FLUSH_BYTES = 16 << 20
+from . import caches, graphs
+from .graphs import Captured
+
+BUDGET_S = 0.01
+WALL_BUDGET_S = 0.002
+LEAST = 7
+MOST = 100
+# The standard error of the median at which it counts as known, as a share of it.
+CERTAIN = 0.01
+HOST_PILOTS = 2
 LONGEST_WAIT_US = 20_000.0
 
 
@@ -49,44 +56,34 @@ class Timing:
         return f"{times} ({self.repetitions} x {self.method})"
 
 
-class Captured:
-    """A callable recorded as a CUDA graph. Calling it replays; ``result`` is where the outputs
-    are."""
-
-    def __init__(self, graph: torch.cuda.CUDAGraph, result: Any) -> None:
-        self._graph = graph
-        self.result = result
-
-    def __call__(self) -> Any:
-        self._graph.replay()
-        return self.result
-
-
 def device_time(
     fn: Callable[[], Any],
     *,
     device: torch.device | str | None = None,
     budget_s: float = BUDGET_S,
-    min_repetitions: int = 5,
-    max_repetitions: int = 100,
+    min_repetitions: int = LEAST,
+    max_repetitions: int = MOST,
     flush: bool = True,
     graph: bool = True,
 ) -> Timing:
     """The time of ``fn`` on the device.
 
     Args:
-        fn: launches the work; called a few times to warm up. May already be :class:`Captured`.
+        fn: launches the work; called a few times to warm up. May already be captured.
         device: default: CUDA where there is one, else the CPU.
-        budget_s: about how long to measure; sets the number of repetitions within its two bounds.
-        flush: empty the L2 cache (the CPU's caches) before each repetition.
+        budget_s: the time to spend on repetitions beyond the least number.
+        flush: empty the caches before each repetition.
         graph: try to capture ``fn``; ignored on the CPU.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = _device(device)
+    if device.type == "cuda" and graph and not isinstance(fn, Captured):
+        with contextlib.suppress(graphs.NotCapturedError):
+            fn = graphs.capture(fn)
+    measure = _cuda_batch(fn, device, flush) if device.type == "cuda" else _cpu_batch(fn, flush)
+    times = repeat(measure, budget_s, min_repetitions, max_repetitions)
     if device.type != "cuda":
-        return _cpu_time(fn, budget_s, min_repetitions, max_repetitions, flush)
-    if graph and not isinstance(fn, Captured):
-        fn = capture(fn) or fn
-    return _cuda_time(fn, device, budget_s, min_repetitions, max_repetitions, flush)
+        return _timing(times, "host")
+    return _timing(times, "graph" if isinstance(fn, Captured) else "events")
 
 
 def wall_time(
@@ -94,11 +91,11 @@ def wall_time(
     *,
     device: torch.device | str | None = None,
     budget_s: float = WALL_BUDGET_S,
-    min_repetitions: int = 5,
-    max_repetitions: int = 50,
+    min_repetitions: int = LEAST,
+    max_repetitions: int = MOST,
 ) -> Timing:
     """The time from an idle device, through one call, to an idle device; caches as they are."""
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = _device(device)
 
     def once() -> float:
         start = time.perf_counter()
@@ -108,48 +105,8 @@ def wall_time(
 
     synchronize(device)
     once()
-    return _timing(_collect(once, budget_s, min_repetitions, max_repetitions), "host")
-
-
-def capture(fn: Callable[[], Any], warm_ups: int = 2) -> Captured | None:
-    """``fn`` as a CUDA graph, or None if it cannot be captured.
-
-    The graph object is driven directly: the context manager torch.cuda.graph collects garbage and
-    empties the allocator's cache each time, which costs more than a whole cell of a benchmark.
-    """
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    captured = None
-    collecting = gc.isenabled()
-    with torch.cuda.stream(stream):
-        for _ in range(warm_ups):
-            fn()
-        stream.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        gc.disable()  # Freeing device memory during the capture would spoil it.
-        try:
-            graph.capture_begin(capture_error_mode="thread_local")
-            try:
-                result = fn()
-            finally:
-                graph.capture_end()
-            captured = Captured(graph, result)
-        except RuntimeError:
-            torch.cuda.synchronize()
-            _end_failed_capture()
-        finally:
-            if collecting:
-                gc.enable()
-    torch.cuda.current_stream().wait_stream(stream)
-    return captured
-
-
-def _end_failed_capture() -> None:
-    """torch leaves its generator in a capture that failed; one that succeeds takes it out."""
-    graph = torch.cuda.CUDAGraph()
-    graph.capture_begin(capture_error_mode="thread_local")
-    torch.zeros(1, device="cuda")
-    graph.capture_end()
+    times = repeat(_batch_of(once), budget_s, min_repetitions, max_repetitions)
+    return _timing(times, "host")
 
 
 def synchronize(device: torch.device) -> None:
@@ -158,61 +115,75 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def last_level_cache_bytes() -> int:
-    """The size of the largest cache of the first core, as Linux reports it; 0 if it does not."""
-    folder = "/sys/devices/system/cpu/cpu0/cache"
-    sizes = [0]
-    if os.path.isdir(folder):
-        for name in os.listdir(folder):
-            path = os.path.join(folder, name, "size")
-            if os.path.isfile(path):
-                with open(path) as file:
-                    sizes.append(int(file.read().strip().rstrip("K")) << 10)
-    return max(sizes)
+def repeat(
+    measure: Callable[[int], list[float]], budget_s: float, least: int, most: int
+) -> list[float]:
+    """Times of ``least`` to ``most`` repetitions: until the median is certain, as far as the budget
+    goes. ``measure(n)`` gives the times of n of them."""
+    start = time.perf_counter()
+    times = measure(least)
+    while len(times) < most and median_error(times) > CERTAIN:
+        spent_s = time.perf_counter() - start
+        affordable = int((budget_s - spent_s) / spent_s * len(times))
+        count = min(affordable, len(times), most - len(times))
+        if count < 1:
+            break
+        times += measure(count)
+    return times
 
 
-def _cpu_time(fn: Callable[[], Any], budget_s: float, least: int, most: int, flush: bool) -> Timing:
+def median_error(times: Sequence[float]) -> float:
+    """The standard error of the median as a share of it, for times scattered by a normal
+    distribution as wide as theirs: sqrt(pi / 2) * sigma / sqrt(n), p80 - p20 being 1.683 sigma."""
+    p20, p50, p80 = percentiles(times)
+    sigma = (p80 - p20) / 1.683
+    return math.sqrt(math.pi / 2 / len(times)) * sigma / p50 if p50 else 0.0
+
+
+def percentiles(times: Sequence[float]) -> tuple[float, float, float]:
+    """The 20th, 50th and 80th percentile, interpolated."""
+    if len(times) == 1:
+        return times[0], times[0], times[0]
+    tenths = statistics.quantiles(times, n=10, method="inclusive")
+    return tenths[1], tenths[4], tenths[7]
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _timing(times: Sequence[float], method: str) -> Timing:
+    p20, p50, p80 = percentiles(times)
+    return Timing(p20, p50, p80, len(times), method)
+
+
+def _batch_of(once: Callable[[], float]) -> Callable[[int], list[float]]:
+    return lambda count: [once() for _ in range(count)]
+
+
+def _cpu_batch(fn: Callable[[], Any], flush: bool) -> Callable[[int], list[float]]:
     def once() -> float:
         if flush:
-            _flush_buffer(torch.device("cpu")).sum()
+            caches.empty(torch.device("cpu"))
         start = time.perf_counter()
         fn()
         return (time.perf_counter() - start) * 1e6
 
     fn()
-    return _timing(_collect(once, budget_s, least, most), "host")
+    return _batch_of(once)
 
 
-def _collect(once: Callable[[], float], budget_s: float, least: int, most: int) -> list[float]:
-    """Times until the budget is spent, between two numbers of them."""
-    times: list[float] = []
-    end = time.perf_counter() + budget_s
-    while len(times) < least or (len(times) < most and time.perf_counter() < end):
-        times.append(once())
-    return times
-
-
-def _cuda_time(
-    fn: Callable[[], Any],
-    device: torch.device,
-    budget_s: float,
-    least: int,
-    most: int,
-    flush: bool,
-) -> Timing:
-    buffer = _flush_buffer(device) if flush else None
-    flush_us = _flush_us(device) if flush else 0.0
+def _cuda_batch(
+    fn: Callable[[], Any], device: torch.device, flush: bool
+) -> Callable[[int], list[float]]:
     fn()
-    host_us = _host_us(fn, device)
-    # Emptying the cache already keeps the device busy for a while; wait for what is missing.
-    wait_us = min(max(1.1 * host_us + 15.0 - flush_us, 0.0), LONGEST_WAIT_US)
-    wait_cycles = int(wait_us * _cycles_per_us(device)) if wait_us > 0.0 else 0
+    wait_cycles = int(_wait_us(fn, device, flush) * _cycles_per_us(device))
 
     def measure(count: int) -> list[float]:
-        pairs = [_event_pair() for _ in range(count)]
+        pairs = _event_pairs(count)
         for start, end in pairs:
-            if buffer is not None:
-                _read(buffer)
+            if flush:
+                caches.empty(device)
             if wait_cycles:
                 torch.cuda._sleep(wait_cycles)
             start.record()
@@ -221,20 +192,23 @@ def _cuda_time(
         torch.cuda.synchronize(device)
         return [start.elapsed_time(end) * 1e3 for start, end in pairs]
 
-    pilot = statistics.median(measure(PILOTS))
-    count = _repetitions(pilot + flush_us + wait_us, budget_s, least, most)
-    method = "graph" if isinstance(fn, Captured) else "events"
-    return _timing(measure(count), method)
+    return measure
 
 
-def _event_pair() -> tuple[torch.cuda.Event, torch.cuda.Event]:
-    return torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+def _wait_us(fn: Callable[[], Any], device: torch.device, flush: bool) -> float:
+    """How long the device is kept waiting, so that the host has launched ``fn`` when the device
+    comes to it. Emptying the cache keeps the device busy too, longer than launching a graph takes.
+    """
+    flush_us = _flush_us(device) if flush else 0.0
+    if flush and isinstance(fn, Captured):
+        return 0.0
+    return min(max(1.1 * _host_us(fn, device) + 15.0 - flush_us, 0.0), LONGEST_WAIT_US)
 
 
 def _host_us(fn: Callable[[], Any], device: torch.device) -> float:
     """How long the host needs to launch ``fn``."""
     times = []
-    for _ in range(PILOTS):
+    for _ in range(HOST_PILOTS):
         torch.cuda.synchronize(device)
         start = time.perf_counter()
         fn()
@@ -243,28 +217,21 @@ def _host_us(fn: Callable[[], Any], device: torch.device) -> float:
     return min(times)
 
 
-@functools.cache
-def _flush_buffer(device: torch.device) -> Tensor:
-    if device.type == "cuda":
-        size = 2 * torch.cuda.get_device_properties(device).L2_cache_size
-    else:
-        size = min(2 * last_level_cache_bytes(), CPU_FLUSH_BYTES)
-    return torch.ones(max(size // 4, 1), dtype=torch.float32, device=device)
+_EventPair = tuple[torch.cuda.Event, torch.cuda.Event]
+_events: list[_EventPair] = []
 
 
-@functools.cache
-def _read_target(device: torch.device) -> Tensor:
-    return torch.empty((), dtype=torch.float32, device=device)
-
-
-def _read(buffer: Tensor) -> None:
-    torch.sum(buffer, dim=0, out=_read_target(buffer.device))
+def _event_pairs(count: int) -> list[_EventPair]:
+    """The same ones each time: making them costs as much as recording them."""
+    while len(_events) < count:
+        pair = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        _events.append(pair)
+    return _events[:count]
 
 
 @functools.cache
 def _flush_us(device: torch.device) -> float:
-    buffer = _flush_buffer(device)
-    return _best_event_us(lambda: _read(buffer))
+    return _best_event_us(lambda: caches.empty(device))
 
 
 @functools.cache
@@ -275,27 +242,10 @@ def _cycles_per_us(device: torch.device) -> float:
 
 def _best_event_us(fn: Callable[[], Any], count: int = 10) -> float:
     fn()
-    pairs = [_event_pair() for _ in range(count)]
+    pairs = _event_pairs(count)
     for start, end in pairs:
         start.record()
         fn()
         end.record()
     torch.cuda.synchronize()
     return min(start.elapsed_time(end) * 1e3 for start, end in pairs)
-
-
-def _repetitions(cost_us: float, budget_s: float, least: int, most: int) -> int:
-    return max(least, min(most, int(budget_s * 1e6 / max(cost_us, 0.01))))
-
-
-def _timing(times: list[float], method: str) -> Timing:
-    p20, p50, p80 = percentiles(times)
-    return Timing(p20, p50, p80, len(times), method)
-
-
-def percentiles(times: list[float]) -> tuple[float, float, float]:
-    """The 20th, 50th and 80th percentile, interpolated."""
-    if len(times) == 1:
-        return times[0], times[0], times[0]
-    tenths = statistics.quantiles(times, n=10, method="inclusive")
-    return tenths[1], tenths[4], tenths[7]

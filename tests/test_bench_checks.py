@@ -182,6 +182,27 @@ def test_many_tables_accept_torch_and_refuse_errors(
                 problem.check({**result, name: spoilt(result[name])})
 
 
+@pytest.mark.parametrize("full", [True, False], ids=["all columns", "sampled columns"])
+def test_the_wrong_one_of_many_tables_is_named(
+    full: bool, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not full:
+        monkeypatch.setattr(base, "FULL_CHECK_VALUES", 500)  # The widest alone is sampled.
+    tables = [torch.randn(20, w, generator=generator) for w in (3, 30, 8)]
+    drawn = indices.uniform(20, 150, generator).reshape(50, 3)
+    problem = MultiStep(tables, drawn, generator)
+    result = solved(problem)
+    assert problem.check(result) <= 1
+    for table in range(3):
+        name = f"grad_{table}"
+        for position in range(result[name].numel()):
+            wrong = {**result, name: spoilt(result[name], position)}
+            with pytest.raises(WrongResultError, match=f"gradient of table {table}"):
+                problem.check(wrong)
+    with pytest.raises(WrongResultError, match=r"gradient of table 2: shape \(8, 20\)"):
+        problem.check({**result, "grad_2": result["grad_2"].t()})
+
+
 @pytest.mark.parametrize("model", ["dlrm_20", "gpt_tied", "gnn", "movielens"])
 def test_models_accept_torch_and_refuse_errors(model: str) -> None:
     context = Context(torch.device("cpu"), quick=True)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench import run as runner
-from bench import timing
+from bench import caches
 from bench.cli import main
+from bench.measure import Measurer
 from bench.peers import FunctionPeer, UnsupportedError, all_peers
 from bench.peers.compilers import Eager
 from bench.peers.torch_functions import TorchEager
@@ -24,9 +24,8 @@ CELL = ["--filter", "rows=100", "--filter", "width=8", "--filter", "distribution
 
 @pytest.fixture(autouse=True)
 def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "CPU_FLUSH_BYTES", 1 << 12)
-    monkeypatch.setattr(timing, "WALL_BUDGET_S", 0.0)
-    timing._flush_buffer.cache_clear()
+    monkeypatch.setattr(caches, "CPU_BYTES", 1 << 12)
+    caches._buffer.cache_clear()
 
 
 def run_backward(out: Path, *more: str) -> int:
@@ -77,13 +76,31 @@ def test_results_are_drawn_and_summarised(
 
 
 @pytest.mark.slow
-def test_compiled_peers_run_with_one_compilation(tmp_path: Path, fresh_compiler: None) -> None:
-    torch._dynamo.utils.counters.clear()
+@pytest.mark.parametrize(
+    ("suite", "filters"),
+    [
+        ("backward", ["rows=10,100", "width=8", "distribution=uniform", "indices=32,100,4096"]),
+        ("fast_multi_embedding", ["tables=10xs", "batch=64,100", "mix=uniform,half_pow_k"]),
+    ],
+)
+def test_compiled_peers_compile_once(
+    suite: str,
+    filters: list[str],
+    tmp_path: Path,
+    fresh_compiler: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     peers = "inductor,embed_ops_compiled"
-    arguments = [*FAST, *CELL, "--filter", "indices=32,100,4096", "--peers", peers]
-    assert main(["run", "backward", *arguments, "--out", str(tmp_path)]) == 0
-    assert len(read(tmp_path / "backward.csv")) == 6
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+    chosen = [part for text in filters for part in ("--filter", text)]
+    arguments = [*FAST, *chosen, "--peers", peers, "--out", str(tmp_path)]
+    assert main(["run", suite, *arguments]) == 0
+    rows = read(tmp_path / f"{suite}.csv")
+    printed = capsys.readouterr().out
+    for peer in peers.split(","):
+        counts = [int(row["compilations"]) for row in rows if row["peer"] == peer]
+        assert len(counts) > 3
+        assert counts == [1] + [0] * (len(counts) - 1)
+        assert f"  {peer}: 1 compilation, " in printed
 
 
 def test_resume_measures_only_what_is_missing(tmp_path: Path) -> None:
@@ -113,6 +130,52 @@ def test_resume_refuses_a_file_with_other_columns(
     assert "has other columns than this version writes" in capsys.readouterr().err
 
 
+def test_several_suites_go_into_one_folder_and_are_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", "backward", "forward", *FAST, "--peers", "torch_eager"]
+    arguments += ["--filter", "width=8", "--filter", "indices=32", "--out", str(tmp_path)]
+    assert main([*arguments, "--time-limit", "0"]) == 0
+    assert not (tmp_path / "forward.csv").exists()
+    capsys.readouterr()
+    assert main([*arguments, "--resume"]) == 0
+    counts = [len(read(tmp_path / f"{suite}.csv")) for suite in ("backward", "forward")]
+    assert counts == [4, 1]
+    printed = capsys.readouterr().out
+    assert printed.count("an empty kernel reads") == 1  # One process, one set of ceilings.
+    assert printed.count("  a row takes ") == 2
+    assert main([*arguments, "--resume"]) == 0
+    assert "forward.csv: 0 new rows" in capsys.readouterr().out
+
+
+def test_with_and_without_determinism_in_one_run(tmp_path: Path) -> None:
+    for deterministic, expected in (("both", ["no", "yes"]), ("no", ["no"]), ("yes", ["yes"])):
+        out = tmp_path / deterministic
+        more = ["--deterministic", deterministic, "--filter", "indices=32"]
+        assert run_backward(out, *more) == 0
+        assert [row["deterministic"] for row in read(out / "backward.csv")] == expected
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+class Deterministic(TorchEager):
+    """Right only under deterministic algorithms."""
+
+    def embedding_backward(
+        self, grad: torch.Tensor, indices: torch.Tensor, like: torch.Tensor
+    ) -> torch.Tensor:
+        gradient = super().embedding_backward(grad, indices, like)
+        return gradient if torch.are_deterministic_algorithms_enabled() else gradient + 1
+
+
+def test_determinism_is_what_the_peer_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = FunctionPeer("somebody", Deterministic(), Eager())
+    monkeypatch.setattr("bench.cli.all_peers", lambda *_: {"somebody": peer})
+    more = ["--peers", "somebody", "--deterministic", "both", "--filter", "indices=32"]
+    assert run_backward(tmp_path, *more) == 0
+    assert [row["deterministic"] for row in read(tmp_path / "backward.csv")] == ["yes"]
+    assert (tmp_path / "backward.errors.csv").exists()
+
+
 def test_a_time_limit_stops_cleanly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_backward(tmp_path, "--time-limit", "0") == 0
     assert read(tmp_path / "backward.csv") == []
@@ -122,7 +185,7 @@ def test_a_time_limit_stops_cleanly(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_an_interruption_keeps_the_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    measure = runner.measure
+    measure = Measurer.measure
     calls = []
 
     def interrupted(*arguments: Any) -> Any:
@@ -131,7 +194,7 @@ def test_an_interruption_keeps_the_rows(
             raise KeyboardInterrupt
         return measure(*arguments)
 
-    monkeypatch.setattr(runner, "measure", interrupted)
+    monkeypatch.setattr(Measurer, "measure", interrupted)
     assert run_backward(tmp_path, "--filter", "indices=32,64") == 130
     assert len(read(tmp_path / "backward.csv")) == 1
     assert "--resume continues" in capsys.readouterr().err
@@ -271,6 +334,12 @@ def test_cuda_is_refused_where_there_is_none(capsys: pytest.CaptureFixture[str])
         pytest.skip("there is a CUDA device")
     assert main(["run", "backward", "--device", "cuda"]) == 2
     assert "torch finds no CUDA device here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0", "0.0"])
+def test_a_filter_takes_numbers_as_rows_show_them(text: str) -> None:
+    cells = list(SUITES["cuembed_sweep"].cells(False, {"alpha": [text], "batch": ["1024"]}))
+    assert {(cell["alpha"], cell["batch"]) for cell in cells} == {(0.0, 1024)}
 
 
 def test_list_names_suites_axes_and_peers(capsys: pytest.CaptureFixture[str]) -> None:

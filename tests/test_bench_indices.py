@@ -9,8 +9,11 @@ import torch
 from torch import Generator, Tensor
 
 from bench import indices
+from bench.suites import Context
 from bench.suites.cuembed import LAYOUTS, bags
 from bench.suites.fast_multi_embedding import TABLE_SETS, multi_indices
+
+BAGS = {"rows": 500, "batch": 40, "hotness": 6, "alpha": 1.05}
 
 
 @pytest.fixture
@@ -125,14 +128,17 @@ def test_distinct_bags_draw_until_enough_are_different(generator: Generator) -> 
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts_of_bags(layout: str, generator: Generator) -> None:
-    cell = {"rows": 500, "batch": 40, "hotness": 6, "alpha": 1.05}
-    drawn, offsets = bags(cell, layout, generator)
+@pytest.mark.parametrize("index_dtype", [torch.int64, torch.int32], ids=str)
+def test_layouts_of_bags(layout: str, index_dtype: torch.dtype) -> None:
+    context = Context(torch.device("cpu"), index_dtype=index_dtype)
+    drawn, offsets = bags({**BAGS, "layout": layout}, context)
+    assert drawn.dtype == index_dtype
     if layout == "fixed":
         assert offsets is None
         assert drawn.shape == (40, 6)
         return
     assert isinstance(offsets, Tensor)
+    assert offsets.dtype == index_dtype
     lengths = offsets.diff()
     assert offsets.shape == (41,)
     assert int(offsets[0]) == 0
@@ -143,10 +149,14 @@ def test_layouts_of_bags(layout: str, generator: Generator) -> None:
 
 
 def test_csr_has_the_bags_of_fixed() -> None:
-    cell = {"rows": 500, "batch": 40, "hotness": 6, "alpha": 1.05}
-    fixed, _ = bags(cell, "fixed", torch.Generator().manual_seed(1))
-    ragged, _ = bags(cell, "csr", torch.Generator().manual_seed(1))
+    context = Context(torch.device("cpu"))
+    fixed, _ = bags({**BAGS, "layout": "fixed", "width": 32}, context)
+    ragged, _ = bags({**BAGS, "layout": "csr", "width": 64}, context)
     assert torch.equal(fixed.reshape(-1), ragged)
+    anew, _ = bags({**BAGS, "layout": "csr"}, Context(torch.device("cpu")))
+    assert torch.equal(anew, ragged)
+    other, _ = bags({**BAGS, "layout": "csr", "alpha": 1.15}, context)
+    assert not torch.equal(other, ragged)
 
 
 @pytest.mark.parametrize(

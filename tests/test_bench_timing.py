@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import subprocess
 import time
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 import torch
 
-from bench import ceilings, environment, timing
+from bench import caches, ceilings, environment, graphs, stopwatch, timing
 
 
 @pytest.fixture(autouse=True)
 def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "CPU_FLUSH_BYTES", 1 << 12)
-    timing._flush_buffer.cache_clear()
+    monkeypatch.setattr(caches, "CPU_BYTES", 1 << 12)
+    caches._buffer.cache_clear()
 
 
 def test_percentiles_are_interpolated() -> None:
@@ -25,18 +29,71 @@ def test_percentiles_are_interpolated() -> None:
 def test_it_measures_what_passes(clock: type[timing.device_time]) -> None:
     measured = clock(lambda: time.sleep(0.002), device="cpu", budget_s=0.0)
     assert 2000 <= measured.p20 <= measured.p50 <= measured.p80
-    assert measured.repetitions == 5
+    assert measured.repetitions == timing.LEAST
     assert measured.method == "host"
-    assert "us (5 x host)" in str(measured)
+    assert f"us ({timing.LEAST} x host)" in str(measured)
 
 
-def test_the_budget_decides_how_often() -> None:
-    calls = []
-    measured = timing.device_time(
-        lambda: calls.append(1), device="cpu", budget_s=10.0, max_repetitions=20
-    )
-    assert measured.repetitions == 20
-    assert len(calls) == 21  # One to warm up.
+class Batches:
+    """Gives times out in batches and remembers how large those were."""
+
+    def __init__(self, times: Iterable[float], pause_s: float = 0.0) -> None:
+        self.times = iter(times)
+        self.pause_s = pause_s
+        self.sizes: list[int] = []
+
+    def __call__(self, count: int) -> list[float]:
+        self.sizes.append(count)
+        time.sleep(self.pause_s * count)
+        return [next(self.times) for _ in range(count)]
+
+
+def test_what_repeats_well_is_soon_done() -> None:
+    batches = Batches(itertools.cycle([100.0, 100.5]))
+    assert len(timing.repeat(batches, 10.0, least=7, most=100)) == 7
+    assert batches.sizes == [7]
+
+
+def test_what_scatters_is_repeated_until_the_median_is_certain() -> None:
+    scattered = Batches(itertools.cycle([100.0, 104.0, 108.0]))
+    times = timing.repeat(scattered, 10.0, least=7, most=100)
+    assert scattered.sizes == [7, 7, 14, 28]
+    assert timing.median_error(times) <= timing.CERTAIN < timing.median_error(times[:28])
+
+
+def test_what_never_settles_ends_at_the_most() -> None:
+    wild = Batches(itertools.cycle([100.0, 300.0]))
+    assert len(timing.repeat(wild, 10.0, least=7, most=100)) == 100
+    assert wild.sizes == [7, 7, 14, 28, 44]
+
+
+def test_the_budget_ends_what_scatters() -> None:
+    wild = Batches(itertools.cycle([100.0, 300.0]), pause_s=0.002)
+    times = timing.repeat(wild, 0.045, least=7, most=100)
+    assert 7 < len(times) < 30
+    assert len(timing.repeat(wild, 0.0, least=7, most=100)) == 7
+
+
+def test_the_error_of_a_median_is_that_of_drawn_medians() -> None:
+    drawn = 100.0 + torch.randn(2000, 50, dtype=torch.float64)
+    found = float(drawn.median(dim=1).values.std()) / 100.0
+    estimates = [timing.median_error(sample.tolist()) for sample in drawn[:200]]
+    assert sum(estimates) / len(estimates) == pytest.approx(found, rel=0.1)
+    assert timing.median_error([5.0] * 7) == 0.0
+
+
+def test_phases_inside_of_others_count_once() -> None:
+    watch = stopwatch.Stopwatch()
+    with watch.phase("outer"):
+        time.sleep(0.02)
+        with watch.phase("inner"):
+            time.sleep(0.05)
+        with pytest.raises(ZeroDivisionError), watch.phase("inner"):
+            raise ZeroDivisionError
+    assert 0.02 <= watch.seconds["outer"] < 0.04
+    assert 0.05 <= watch.seconds["inner"] < 0.07
+    assert watch.per_row(10).startswith("7.")
+    assert "(inner 5." in watch.per_row(10)
 
 
 def test_roofline_pairs_reads_with_writes() -> None:
@@ -61,16 +118,53 @@ def test_rows_say_where_they_come_from() -> None:
     assert all(described[name] for name in ("gpu", "python", "commit"))
 
 
+@pytest.mark.parametrize(
+    ("given", "dirty"),
+    [("no", "no"), ("yes", "yes"), ("false", "no"), ("1", "yes"), ("perhaps", "unknown")],
+)
+@pytest.mark.parametrize("inside_another", [False, True])
 def test_without_a_repository_the_commit_comes_from_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
+    given: str, dirty: str, inside_another: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "_output", lambda *command: None)
+    if inside_another:
+        subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    monkeypatch.setattr(environment, "ROOT", copy)
     monkeypatch.setenv("BENCH_COMMIT", "abc")
-    monkeypatch.setenv("BENCH_DIRTY", "no")
+    monkeypatch.setenv("BENCH_DIRTY", given)
     environment._commit.cache_clear()
     described = environment.describe(torch.device("cpu"))
     environment._commit.cache_clear()
-    assert (described["commit"], described["dirty"]) == ("abc", "no")
+    assert (described["commit"], described["dirty"]) == ("abc", dirty)
+
+
+def test_a_repository_says_its_commit_and_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*command: str) -> str:
+        who = ["-c", "user.name=bench", "-c", "user.email=bench@example.com"]
+        done = subprocess.run(
+            ["git", *who, *command], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    git("init", "-q")
+    for folder in ("csrc", "embed_ops", "meta", "bench/results"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "file").write_text("1")
+    (tmp_path / "setup.py").write_text("")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    monkeypatch.setattr(environment, "ROOT", tmp_path.resolve())
+    monkeypatch.setenv("BENCH_COMMIT", "abc")
+    for changed, dirty in ((None, "no"), ("bench/results/file", "no"), ("csrc/file", "yes")):
+        if changed:
+            (tmp_path / changed).write_text("2")
+        environment._commit.cache_clear()
+        described = environment.describe(torch.device("cpu"))
+        assert (described["commit"], described["dirty"]) == (git("rev-parse", "HEAD"), dirty)
+    environment._commit.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -103,10 +197,40 @@ def test_a_graph_gives_the_time_of_a_copy() -> None:
 @pytest.mark.gpu
 def test_what_waits_for_the_device_is_not_captured() -> None:
     source = torch.ones(1000, device="cuda")
-    assert timing.capture(lambda: source.sum().item()) is None
+    with pytest.raises(graphs.NotCapturedError, match=r"^[A-Za-z]+: ."):
+        graphs.capture(lambda: source.sum().item())
     measured = timing.device_time(lambda: source.sum().item())
     assert measured.method == "events"
     assert torch.rand(4, device="cuda").sum() > 0  # The generator is not left in a capture.
+    assert timing.device_time(lambda: source.add_(1)).method == "graph"
+
+
+@pytest.mark.gpu
+def test_graphs_share_their_memory() -> None:
+    graphs.release()
+    source = torch.ones(1 << 24, device="cuda")
+    reserved = []
+    for _ in range(6):
+        captured = graphs.capture(lambda: source + 1)
+        assert float(captured().sum()) == 2 * source.numel()
+        del captured
+        reserved.append(torch.cuda.memory_reserved())
+    assert reserved[-1] == reserved[0]
+    graphs.release()
+    assert torch.cuda.memory_reserved() < reserved[0]
+    assert float(graphs.capture(lambda: source + 2)().sum()) == 3 * source.numel()
+
+
+@pytest.mark.gpu
+def test_memory_kept_for_reuse_makes_room_for_a_graph() -> None:
+    graphs.release()
+    kept = torch.empty(int(0.6 * torch.cuda.mem_get_info()[0]), dtype=torch.uint8, device="cuda")
+    size = kept.numel()
+    del kept  # The allocator keeps it, and a capture alone could not have it back.
+    captured = graphs.capture(lambda: torch.ones(size, dtype=torch.uint8, device="cuda"), 0)
+    assert int(captured()[-1]) == 1
+    del captured
+    graphs.release()
 
 
 @pytest.mark.gpu

@@ -104,6 +104,9 @@ class Compiler(Protocol):
     def absent(self, device: torch.device) -> str | None:
         """Why this compiler cannot be used, or None."""
 
+    def compilations(self) -> int:
+        """How many graphs have been compiled in this process."""
+
     def settings(self) -> AbstractContextManager[None]:
         """In which everything runs: global settings of the compiler."""
 
@@ -133,6 +136,10 @@ class Peer(ABC):
         """Why this peer is left out on this device, or None."""
 
     @abstractmethod
+    def compilations(self) -> int:
+        """How many graphs have been compiled in this process; the difference is what counts."""
+
+    @abstractmethod
     def settings(self) -> AbstractContextManager[None]:
         """Entered once, around all problems of a run."""
 
@@ -151,6 +158,9 @@ class FunctionPeer(Peer):
 
     def absent(self, device: torch.device) -> str | None:
         return self.functions.absent(device) or self.compiler.absent(device)
+
+    def compilations(self) -> int:
+        return self.compiler.compilations()
 
     def settings(self) -> AbstractContextManager[None]:
         return self.compiler.settings()

@@ -19,6 +19,9 @@ class Eager:
     def absent(self, device: torch.device) -> str | None:
         return None
 
+    def compilations(self) -> int:
+        return 0
+
     def settings(self) -> AbstractContextManager[None]:
         return contextlib.nullcontext()
 
@@ -50,6 +53,9 @@ class Inductor:
         if self.cuda_graphs and device.type != "cuda":
             return "CUDA graphs need CUDA"
         return None
+
+    def compilations(self) -> int:
+        return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
     @contextlib.contextmanager
     def settings(self) -> Iterator[None]:

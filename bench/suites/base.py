@@ -46,8 +46,9 @@ class Axis:
         return tuple(self._parse(text) for text in wanted)
 
     def _parse(self, text: str) -> Any:
-        for value in (*self.values, *self.quick, *self.more):
-            if str(value) == text:
+        known = tuple(dict.fromkeys((*self.values, *self.quick, *self.more)))
+        for value in known:
+            if text in (str(value), f"{value:g}" if isinstance(value, float) else ""):
                 return value
         if self.free:
             try:
@@ -58,8 +59,8 @@ class Axis:
                 if number > 0:
                     return number
             raise FilterError(f"axis {self.name!r} takes positive numbers, not {text!r}")
-        known = ", ".join(str(v) for v in dict.fromkeys((*self.values, *self.quick, *self.more)))
-        raise FilterError(f"axis {self.name!r} has no value {text!r}; it has: {known}")
+        listed = ", ".join(map(str, known))
+        raise FilterError(f"axis {self.name!r} has no value {text!r}; it has: {listed}")
 
 
 def sizes(name: str, values: tuple[int, ...], quick: tuple[int, ...]) -> Axis:

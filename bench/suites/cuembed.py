@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Generator, Tensor
+from torch import Tensor
 
 from ..indices import distinct_bags, offsets_of, power_law, power_law_lengths, uniform_lengths
 from ..problems import BagBackward, BagForward, Problem
@@ -29,14 +29,8 @@ class CuEmbedForward(Suite):
     quantity = "batch"
 
     def build(self, cell: Cell, context: Context) -> Problem:
-        generator = context.generator(cell)
-        indices, offsets = bags(cell, cell["layout"], generator)
-        table = context.table(cell["rows"], cell["width"])
-        return BagForward(
-            table,
-            indices.to(context.index_dtype),
-            None if offsets is None else offsets.to(context.index_dtype),
-        )
+        indices, offsets = bags(cell, context)
+        return BagForward(context.table(cell["rows"], cell["width"]), indices, offsets)
 
     def memory_bytes(self, cell: Cell, context: Context) -> int:
         return cell["rows"] * (cell["width"] * context.dtype.itemsize + 16) + _index_bytes(cell)
@@ -60,19 +54,13 @@ class CuEmbedSweep(Suite):
     quantity = "batch"
 
     def build(self, cell: Cell, context: Context) -> Problem:
-        # Both directions of a point have the same indices.
-        point = {name: value for name, value in cell.items() if name != "direction"}
-        generator = context.generator(point)
-        indices, offsets = bags(cell, cell["layout"], generator)
-        indices = indices.to(context.index_dtype)
-        if offsets is not None:
-            offsets = offsets.to(context.index_dtype)
+        indices, offsets = bags(cell, context)
         rows, width = cell["rows"], cell["width"]
         if cell["direction"] == "forward":
             return BagForward(context.table(rows, width), indices, offsets)
         context.release()
-        dtype = context.dtype
-        return BagBackward(rows, width, indices, offsets, "sum", None, dtype, generator)
+        generator = context.generator(cell)
+        return BagBackward(rows, width, indices, offsets, "sum", None, context.dtype, generator)
 
     def memory_bytes(self, cell: Cell, context: Context) -> int:
         table = cell["rows"] * (cell["width"] * context.dtype.itemsize + 16)
@@ -81,21 +69,31 @@ class CuEmbedSweep(Suite):
         return table + _index_bytes(cell)
 
 
-def bags(cell: Cell, layout: str, generator: Generator) -> tuple[Tensor, Tensor | None]:
-    """Indices and, for CSR, offsets (B + 1,), of a cell with rows, batch, hotness and alpha."""
-    rows, batch, hotness, alpha = cell["rows"], cell["batch"], cell["hotness"], cell["alpha"]
-    if layout == "csr_power_law":
+def bags(cell: Cell, context: Context) -> tuple[Tensor, Tensor | None]:
+    """Indices and, for CSR, offsets (B + 1,) of a cell.
+
+    Cells that differ in anything else, or in ``fixed`` and ``csr``, have the same bags.
+    """
+    rows, batch, hotness, alpha = point = [cell[n] for n in ("rows", "batch", "hotness", "alpha")]
+    generator = context.generator({"bags": point})
+    if cell["layout"] == "csr_power_law":
         offsets = offsets_of(power_law_lengths(batch, hotness, generator))
-        return power_law(rows, int(offsets[-1]), generator, alpha), offsets
-    indices = distinct_bags(rows, batch, hotness, alpha, generator)
-    if layout == "fixed":
-        return indices, None
-    if layout == "csr":
-        lengths = indices.new_full((batch,), hotness)
-        return indices.reshape(-1), offsets_of(lengths)
-    lengths = uniform_lengths(batch, hotness, generator)
+        indices = power_law(rows, int(offsets[-1]), generator, alpha)
+        return indices.to(context.index_dtype), offsets.to(context.index_dtype)
+
+    def draw() -> Tensor:
+        drawn = distinct_bags(rows, batch, hotness, alpha, generator)
+        return drawn.to(context.index_dtype)
+
+    fixed = context.kept("bags", point, draw)
+    if cell["layout"] == "fixed":
+        return fixed, None
+    if cell["layout"] == "csr":
+        lengths = fixed.new_full((batch,), hotness)
+        return fixed.reshape(-1), offsets_of(lengths).to(context.index_dtype)
+    lengths = uniform_lengths(batch, hotness, context.generator({"lengths": point}))
     kept = lengths.new_ones(batch, hotness).cumsum(1) <= lengths[:, None]
-    return indices[kept], offsets_of(lengths)
+    return fixed[kept], offsets_of(lengths).to(context.index_dtype)
 
 
 def _index_bytes(cell: Cell) -> int:
