@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from . import ceilings, compare, environment, records, report
+from . import ceilings, commands, compare, environment, records, report
 from .peers import UnknownPeerError, all_peers, choose
 from .run import DeviceLostError, Options, run_suite
 from .suites import SUITES, FilterError, Suite
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0, 1 if one of our own results was wrong or two runs differ too
     much, 2 for a wrong command line, 130 when interrupted."""
     options = _parser().parse_args(arguments)
+    options.command_line = sys.argv[1:] if arguments is None else list(arguments)
     try:
         return options.command(options)
     except (UsageError, UnknownPeerError, FilterError, records.RecordsError) as error:
@@ -95,7 +96,8 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=None,
         metavar="SHARE",
-        help="fail if a geometric mean differs from 1 by more, e.g. 0.05",
+        help="status 1 if a geometric mean differs from 1 by more; without it, "
+        f"{compare.TOLERANCE} for two runs of the same commit",
     )
     contrast.set_defaults(command=_compare)
 
@@ -133,6 +135,7 @@ def _run(options: argparse.Namespace) -> int:
     for suite in suites:
         suite.cells(settings.quick, settings.filters)
         choose(peers, wanted[suite.name], device)
+    commands.remember(settings.out, options.command_line)
     limits = ceilings.measure(device, options.quick)
     print(
         f"{environment.device_name(device)}: copy {limits.copy / 1e12:.3g} TB/s, "
@@ -158,23 +161,23 @@ def _run(options: argparse.Namespace) -> int:
 
 def _plot(options: argparse.Namespace) -> int:
     # Here, so that measuring needs no matplotlib.
-    from . import plot, summary
+    from . import summary
 
     rows = records.read_all(options.dir)
     folder = options.dir if options.dir.is_dir() else options.dir.parent
-    for path in plot.draw_all(rows, folder, options.subject):
-        print(path)
     for path in summary.write(rows, folder, options.subject):
         print(path)
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
-    comparison = compare.compare(
-        records.read_all(options.old), records.read_all(options.new), options.metric
-    )
-    print(compare.report(comparison, options.worst, options.tolerance))
-    return int(compare.differs(comparison, options.tolerance))
+    old, new = records.read_all(options.old), records.read_all(options.new)
+    comparisons = compare.compare(old, new, options.metric)
+    print(compare.report(comparisons, options.worst, options.tolerance))
+    for which, names in (("old", compare.alone(old, new)), ("new", compare.alone(new, old))):
+        for name in names:
+            print(f"only in {which}: {name}")
+    return int(compare.differs(comparisons, options.tolerance))
 
 
 def _list(options: argparse.Namespace) -> int:

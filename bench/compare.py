@@ -2,103 +2,143 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from . import records
-from .contrast import USUAL
+from . import contrast, records
+from .contrast import Group, Times
 from .records import Row
 
 METRICS = ("device_us", "wall_us")
-SAME = 0.05
-HIDDEN = ("suite", "peer", "device")
+TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
-class Group:
-    """One suite and peer: old / new of each cell measured in both, above 1 is faster now."""
+class Comparison:
+    """One peer in one suite and variant: old / new of each cell measured in both, above 1 is faster
+    now.
 
-    suite: str
+    Attributes:
+        group: of the new run.
+        commits: of the old and of the new rows; None where they have several, or changes beside.
+    """
+
+    group: Group
     peer: str
-    ratios: dict[str, float]
+    ratios: Times
     only_old: int
     only_new: int
+    commits: tuple[str | None, str | None]
 
     @property
     def mean(self) -> float:
         """The geometric mean of the ratios."""
-        return statistics.geometric_mean(self.ratios.values())
+        return contrast.mean(self.ratios.values())
+
+    @property
+    def name(self) -> str:
+        return _name(self.group, self.peer)
+
+    @property
+    def same_commit(self) -> bool:
+        return self.commits[0] is not None and self.commits[0] == self.commits[1]
+
+    def agrees(self, tolerance: float) -> bool:
+        return _within(self.mean, tolerance)
 
 
 def compare(
     old: Mapping[str, Sequence[Row]], new: Mapping[str, Sequence[Row]], metric: str
-) -> list[Group]:
-    """The cells that both have, by suite and peer.
+) -> list[Comparison]:
+    """What both have, by suite, variant and peer.
 
     Raises:
         RecordsError: they have no cell in common.
     """
-    groups = []
-    for suite in old:
-        before, after = (_by_peer(run.get(suite, ()), metric) for run in (old, new))
-        for peer in before:
-            common = before[peer].keys() & after.get(peer, {}).keys()
-            if not common:
-                continue
-            ratios = {cell: before[peer][cell] / after[peer][cell] for cell in sorted(common)}
-            groups.append(
-                Group(
-                    suite,
-                    peer,
-                    ratios,
-                    only_old=len(before[peer].keys() - common),
-                    only_new=len(after[peer].keys() - common),
-                )
-            )
-    if not groups:
+    before = contrast.groups(old)
+    found = []
+    for group in contrast.groups(new):
+        earlier = contrast.sibling(group, before)
+        for peer in group.peers() if earlier else ():
+            assert earlier is not None
+            times = earlier.column(peer, metric), group.column(peer, metric)
+            ratios = contrast.quotients(*times)
+            if ratios:
+                only = [len(part) - len(ratios) for part in times]
+                commits = _commit(earlier, peer), _commit(group, peer)
+                found.append(Comparison(group, peer, ratios, only[0], only[1], commits))
+    if not found:
         raise records.RecordsError("the two runs have no cell in common")
-    return groups
+    return found
 
 
-def differs(groups: Sequence[Group], tolerance: float | None) -> bool:
-    """Whether some group's geometric mean is further from 1 than that (either way)."""
-    return tolerance is not None and any(not _within(group, tolerance) for group in groups)
-
-
-def report(groups: Sequence[Group], worst: int, tolerance: float | None) -> str:
-    """A table of geometric means and, below it, each group's slowest-grown cells."""
-    limit = SAME if tolerance is None else tolerance
-    lines = [
-        "old / new, above 1 is faster now",
-        f"{'suite':22} {'peer':22} {'cells':>6} {'geomean':>8} {'min':>7} {'max':>7}  "
-        f"within {limit:.0%}",
+def alone(run: Mapping[str, Sequence[Row]], other: Mapping[str, Sequence[Row]]) -> list[str]:
+    """What one run has and the other has not: suites, variants and peers."""
+    names = [
+        {_name(group, peer): None for group in contrast.groups(rows) for peer in group.peers()}
+        for rows in (run, other)
     ]
-    for group in groups:
-        values = group.ratios.values()
-        verdict = "yes" if _within(group, limit) else "NO"
-        lines.append(
-            f"{group.suite:22} {group.peer:22} {len(group.ratios):6d} {group.mean:8.3f} "
-            f"{min(values):7.3f} {max(values):7.3f}  {verdict}"
-        )
-        if group.only_old or group.only_new:
-            lines.append(f"{'':46}only in old: {group.only_old}, only in new: {group.only_new}")
-    for group in groups:
-        cells = sorted(group.ratios, key=group.ratios.__getitem__)[:worst]
+    return [name for name in names[0] if name not in names[1]]
+
+
+def differs(comparisons: Sequence[Comparison], tolerance: float | None) -> bool:
+    """Whether some geometric mean is further from 1 than that, either way.
+
+    Without a tolerance, only two runs of the same commit have to agree, within :data:`TOLERANCE`.
+    """
+    return any(
+        not c.agrees(TOLERANCE if tolerance is None else tolerance)
+        for c in comparisons
+        if tolerance is not None or c.same_commit
+    )
+
+
+def report(comparisons: Sequence[Comparison], worst: int, tolerance: float | None) -> str:
+    """A line for each comparison and, below, the cells that became slowest."""
+    limit = TOLERANCE if tolerance is None else tolerance
+    lines = ["old / new, above 1 is faster now", ""]
+    lines += [_line(comparison, limit) for comparison in comparisons]
+    for comparison in comparisons:
+        cells = sorted(comparison.ratios, key=comparison.ratios.__getitem__)[:worst]
         if cells:
-            lines += ["", f"worst cells of {group.suite}, {group.peer}"]
-            lines += [f"  {group.ratios[cell]:7.3f}  {cell}" for cell in cells]
+            lines += ["", f"worst cells of {comparison.name}"]
+            lines += [
+                f"  {comparison.ratios[cell]:7.3f}  {comparison.group.describe(cell)}"
+                for cell in cells
+            ]
     return "\n".join(lines)
 
 
-def _within(group: Group, tolerance: float) -> bool:
-    return 1.0 / (1.0 + tolerance) <= group.mean <= 1.0 + tolerance
+def _line(comparison: Comparison, limit: float) -> str:
+    values = comparison.ratios.values()
+    who = "two runs"
+    if comparison.same_commit:
+        who = f"two runs of commit {comparison.commits[0]}"
+    elif None not in comparison.commits:
+        who = "commits {} and {}".format(*comparison.commits)
+    verdict = "agree" if comparison.agrees(limit) else "do NOT agree"
+    close = sum(_within(value, limit) for value in values)
+    text = (
+        f"{comparison.name}: {who} {verdict} within {limit:.0%} in geometric mean: "
+        f"{comparison.mean:.3f} over {len(values)} cells, "
+        f"{close} of them within {limit:.0%}, {min(values):.3f} to {max(values):.3f}"
+    )
+    if comparison.only_old or comparison.only_new:
+        text += f"; only in old: {comparison.only_old}, only in new: {comparison.only_new}"
+    return text
 
 
-def _by_peer(rows: Sequence[Row], metric: str) -> dict[str, dict[str, float]]:
-    """peer -> cell -> time."""
-    found: dict[str, dict[str, float]] = {}
-    for row in rows:
-        shown = [f"{k}={v}" for k, v in records.key(row) if k not in HIDDEN and v != USUAL.get(k)]
-        found.setdefault(row["peer"], {})[" ".join(shown)] = float(row[metric])
-    return found
+def _name(group: Group, peer: str) -> str:
+    return ", ".join(filter(None, (group.suite, group.label, peer)))
+
+
+def _within(ratio: float, tolerance: float) -> bool:
+    return 1.0 / (1.0 + tolerance) <= ratio <= 1.0 + tolerance
+
+
+def _commit(group: Group, peer: str) -> str | None:
+    rows = [row for row in group.rows if row["peer"] == peer]
+    commits = {row["commit"] for row in rows}
+    clean = all(row["dirty"] == "no" for row in rows)
+    known = clean and len(commits) == 1 and "unknown" not in commits
+    return commits.pop() if known else None

@@ -21,6 +21,7 @@ from .ceilings import Ceilings
 from .measure import Measurer
 from .peers import Peer, UnsupportedError
 from .problems import Problem
+from .records import Row
 from .stopwatch import Stopwatch
 from .suites import Cell, Context, Suite
 
@@ -60,7 +61,7 @@ class Outcome:
     """What became of a suite's run.
 
     Attributes:
-        rows: how many were written.
+        rows: those that were written.
         notes: what was left out or is special, and how often.
         errors: what failed, one text each.
         failed_peers: whose results were wrong, or who raised.
@@ -70,7 +71,7 @@ class Outcome:
     """
 
     path: Path
-    rows: int = 0
+    rows: list[Row] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
     failed_peers: set[str] = field(default_factory=set)
@@ -191,8 +192,9 @@ class _Run:
             self.outcome.compilations[peer.name] += row.values["compilations"]
             self.outcome.compilation_s[peer.name] += row.values["first_call_s"]
         now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self.writer.append({**identity, **row.values, **self.environment, "time": now})
-        self.outcome.rows += 1
+        written = {**identity, **row.values, **self.environment, "time": now}
+        self.writer.append(written)
+        self.outcome.rows.append({name: records.text(value) for name, value in written.items()})
         return None
 
     def _fail(self, cell: Cell, peer: Peer, error: Exception) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import caches
+from bench import caches, commands
 from bench.cli import main
 from bench.measure import Measurer
 from bench.peers import FunctionPeer, UnsupportedError, all_peers
@@ -48,31 +48,6 @@ def test_every_suite_runs(suite: str, tmp_path: Path) -> None:
         assert float(row["error_share"]) <= 1
         assert row["commit"]
         assert float(row["copy_tbps"]) > 0
-
-
-def test_results_are_drawn_and_summarised(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("matplotlib")
-    for suite in ("backward", "cuembed_forward", "model"):
-        more = ["--filter", "model=gnn"] if suite == "model" else []
-        arguments = ["run", suite, *FAST, *more, "--peers", "torch_eager,embed_ops"]
-        assert main([*arguments, "--out", str(tmp_path)]) == 0
-    assert main(["plot", str(tmp_path)]) == 0
-    drawn = {path.name for path in tmp_path.glob("*.svg")}
-    assert drawn >= {
-        "backward_device_vs_torch_eager.svg",
-        "cuembed_forward_rate.svg",
-        "model.svg",
-        "summary.svg",
-    }
-    page = (tmp_path / "summary.md").read_text()
-    assert "## backward: embed_ops" in page
-    assert "| torch_eager | 8 |" in page
-    once = (tmp_path / "cuembed_forward_rate.svg").read_bytes()
-    assert main(["plot", str(tmp_path)]) == 0
-    assert (tmp_path / "cuembed_forward_rate.svg").read_bytes() == once
-    assert str(tmp_path / "summary.md") in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -115,6 +90,31 @@ def test_resume_measures_only_what_is_missing(tmp_path: Path) -> None:
     assert rows[0] == first
 
 
+def test_a_run_shows_its_times_and_means(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--filter", "indices=32", "--peers", "torch_eager,embed_ops", "--dtype", "float16"]
+    assert run_backward(tmp_path, *more) == 0
+    printed = capsys.readouterr().out
+    eager, ours = read(tmp_path / "backward.csv")
+    assert "  width=8 rows=100 indices=32 distribution=uniform float16\n" in printed
+    for row in (eager, ours):
+        times = f"{row['device_us']} us [{row['device_p20_us']}, {row['device_p80_us']}]"
+        roofline = f"wall {row['wall_us']} us, roofline {row['roofline_us']} us"
+        assert f"    {row['peer']:22} {times}, {roofline}\n" in printed
+    device, wall = (float(eager[m]) / float(ours[m]) for m in ("device_us", "wall_us"))
+    assert (
+        f"  embed_ops (float16) against torch_eager: {device:.2f} x as fast on the device, "
+        f"{wall:.2f} x in wall time (1 cells)\n"
+    ) in printed
+    sizes = ",".join(str(n) for n in range(32, 45))
+    assert run_backward(tmp_path, *more, "--filter", f"indices={sizes}") == 0
+    printed = capsys.readouterr().out
+    assert "indices=44" not in printed
+    assert "26 new rows" in printed  # What is asked for twice is measured once.
+    assert "(13 cells)" in printed
+
+
 def test_without_resume_the_earlier_run_is_kept_aside(tmp_path: Path) -> None:
     for _ in range(2):
         assert run_backward(tmp_path, "--filter", "indices=32") == 0
@@ -146,6 +146,17 @@ def test_several_suites_go_into_one_folder_and_are_resumed(
     assert printed.count("  a row takes ") == 2
     assert main([*arguments, "--resume"]) == 0
     assert "forward.csv: 0 new rows" in capsys.readouterr().out
+
+
+def test_the_commands_are_remembered_without_folders_of_this_machine(tmp_path: Path) -> None:
+    library = f"--cuembed-lib={tmp_path}/libcuembed.so"
+    for more in (["--filter", "indices=32"], ["--filter", "indices=64", library, "--resume"]) * 2:
+        assert run_backward(tmp_path / "out", *more) == 0
+    first, second = commands.of(tmp_path / "out")
+    assert first.startswith("python -m bench run backward --device cpu --quick")
+    assert first.endswith("--out out --peers torch_eager --filter indices=32")
+    assert second.endswith("indices=64 --cuembed-lib=libcuembed.so --resume")
+    assert str(tmp_path) not in first + second
 
 
 def test_with_and_without_determinism_in_one_run(tmp_path: Path) -> None:
@@ -265,29 +276,6 @@ def test_other_dtypes(dtype: str, tmp_path: Path) -> None:
     assert {row["index_dtype"] for row in rows} == {"int32"}
     assert {row["deterministic"] for row in rows} == {"yes"}
     assert not torch.are_deterministic_algorithms_enabled()
-
-
-def test_compare_shows_ratios_and_judges(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    old, new = tmp_path / "old", tmp_path / "new"
-    for folder, times in ((old, (100.0, 400.0, 7.0)), (new, (50.0, 800.0))):
-        writer = Writer(folder / "backward.csv", columns(["rows"]))
-        for rows, microseconds in zip((10, 20, 30), times, strict=False):
-            row = {"suite": "backward", "peer": "embed_ops", "device": "cuda", "dtype": "float32"}
-            row |= {"index_dtype": "int64", "deterministic": "no", "shapes": "dynamic"}
-            row |= {"rows": str(rows), "dirty": "no"}
-            writer.append({**row, "device_us": microseconds, "wall_us": 2 * microseconds})
-    assert main(["compare", str(old), str(new)]) == 0
-    printed = capsys.readouterr().out
-    assert "embed_ops                   2    1.000   0.500   2.000  yes" in printed
-    assert "only in old: 1, only in new: 0" in printed
-    assert printed.index("0.500  rows=20") < printed.index("2.000  rows=10")
-    assert main(["compare", str(old), str(new / "backward.csv"), "--metric", "wall_us"]) == 0
-    assert main(["compare", str(old), str(new), "--tolerance", "0.05"]) == 0
-    text = (new / "backward.csv").read_text()
-    (new / "backward.csv").write_text(text.replace(",800,", ",1600,"))
-    assert main(["compare", str(old), str(new), "--tolerance", "0.05"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,14 @@ import torch
 from torch import Generator, Tensor
 
 from bench import indices
-from bench.suites import Context
+from bench.suites import SUITES, Context
 from bench.suites.cuembed import LAYOUTS, bags
 from bench.suites.fast_multi_embedding import TABLE_SETS, multi_indices
+from bench.suites.odd_widths import OPS as ODD_OPS
+from bench.suites.odd_widths import width_of
 
 BAGS = {"rows": 500, "batch": 40, "hotness": 6, "alpha": 1.05}
+OTHERS = ("itself", "below", "above", "unaligned")
 
 
 @pytest.fixture
@@ -157,6 +160,36 @@ def test_csr_has_the_bags_of_fixed() -> None:
     assert torch.equal(anew, ragged)
     other, _ = bags({**BAGS, "layout": "csr", "alpha": 1.15}, context)
     assert not torch.equal(other, ragged)
+
+
+@pytest.mark.parametrize(
+    ("around", "below", "above"),
+    [(1, 0, 4), (3, 0, 4), (17, 16, 20), (33, 32, 64), (100, 96, 128), (4096, 4064, 4128)],
+)
+def test_aligned_neighbours_of_odd_widths(around: int, below: int, above: int) -> None:
+    cases = {"itself": around, "unaligned": around, "below": below, "above": above}
+    assert {case: width_of({"around": around, "case": case}) for case in cases} == cases
+    cells = SUITES["odd_widths"].cells(False, {"around": [str(around)], "op": ["forward"]})
+    assert [c["case"] for c in cells] == [case for case in OTHERS if cases[case] > 0]
+
+
+@pytest.mark.parametrize("op", ODD_OPS)
+def test_odd_widths_differ_in_width_and_address_only(op: str) -> None:
+    context = Context(torch.device("cpu"))
+    cell = {"op": op, "around": 17, "values": 1 << 12}
+    built = {case: SUITES["odd_widths"].build({**cell, "case": case}, context) for case in OTHERS}
+    table = {case: getattr(problem, "weight", None) for case, problem in built.items()}
+    values = {case: t if t is not None else built[case].grad for case, t in table.items()}
+    assert {case: t.shape[1] for case, t in values.items()} == {
+        "itself": 17,
+        "below": 16,
+        "above": 20,
+        "unaligned": 17,
+    }
+    assert torch.equal(values["unaligned"], values["itself"])
+    assert values["unaligned"].is_contiguous()
+    assert values["unaligned"].data_ptr() % 16 == 4
+    assert all(torch.equal(p.indices, built["itself"].indices) for p in built.values())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from .fast_embedding import FastEmbeddingSuite
 from .fast_multi_embedding import FastMultiEmbeddingSuite
 from .forward import Forward
 from .model import Model
+from .odd_widths import OddWidths
 from .pooled_tables import PooledTablesSuite
 
 __all__ = ["SUITES", "Axis", "Cell", "Context", "FilterError", "Suite"]
@@ -29,6 +30,7 @@ SUITES: dict[str, Suite] = {
         Backward(),
         BagBackwardSuite(),
         PooledTablesSuite(),
+        OddWidths(),
         Model(),
     )
 }

@@ -43,7 +43,7 @@ class Axis:
         """The values of one run; FilterError if a wanted one cannot be had."""
         if wanted is None:
             return self.quick if quick else self.values
-        return tuple(self._parse(text) for text in wanted)
+        return tuple(dict.fromkeys(self._parse(text) for text in wanted))
 
     def _parse(self, text: str) -> Any:
         known = tuple(dict.fromkeys((*self.values, *self.quick, *self.more)))
