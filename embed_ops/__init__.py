@@ -20,7 +20,9 @@ importlib.import_module("embed_ops.meta")
 from . import inductor  # noqa: E402
 from ._replace import replace  # noqa: E402
 from .bounds import bounds_check, check_errors  # noqa: E402
+from .clip import clip_grad_norm_, clip_grad_value_  # noqa: E402
 from .nn import FastEmbedding, FastEmbeddingBag, FastMultiEmbedding  # noqa: E402
+from .ops import compressed_backward, index_transforms  # noqa: E402, F401
 from .ops.embedding import embedding  # noqa: E402
 from .ops.embedding_bag import embedding_bag  # noqa: E402
 from .ops.multi_embedding import multi_embedding  # noqa: E402
@@ -32,8 +34,11 @@ __all__ = [
     "__version__",
     "bounds_check",
     "check_errors",
+    "clip_grad_norm_",
+    "clip_grad_value_",
     "embedding",
     "embedding_bag",
+    "index_transforms",
     "inductor",
     "multi_embedding",
     "replace",

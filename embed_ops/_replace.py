@@ -74,8 +74,6 @@ def replace(model: nn.Module) -> list[Replacement]:
 def _why_not(module: nn.Embedding | nn.EmbeddingBag) -> str | None:
     if type(module) not in _FAST:
         return "a subclass"
-    if module.sparse:
-        return "sparse=True"
     if type(module.weight) not in (nn.Parameter, torch.Tensor):
         return f"the table is a {type(module.weight).__name__}"
     if module.weight.dtype not in _DTYPES:

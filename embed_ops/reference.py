@@ -357,6 +357,250 @@ def join_tables(tables: Sequence[Tensor], padded: bool) -> Tensor:
 
 
 # --------------------------------------------------------------------------------------------------
+# Compressed gradients: the rows that lookups name, ascending, and the dense gradient's values there
+
+
+def embedding_compressed_backward(
+    grad_output: Tensor,
+    indices: Tensor,
+    num_weights: int,
+    padding_idx: int = -1,
+    scale_grad_by_freq: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Returns: values ``(U, D)``, and rows ``(U,)`` of the dtype of ``indices``."""
+    dense = embedding_dense_backward(
+        grad_output, indices, num_weights, padding_idx, scale_grad_by_freq
+    )
+    return _compress(dense, indices.reshape(-1), padding_idx)
+
+
+def embedding_compressed_backward_padded(
+    grad_output: Tensor,
+    indices: Tensor,
+    num_weights: int,
+    padding_idx: int = -1,
+    scale_grad_by_freq: bool = False,
+    size: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same, padded to ``size`` rows, and how many of them are named.
+
+    ``size`` is the number of indices unless it is given. Behind the rows that are named stand
+    repetitions of the last one (of 0 where there is none) whose values are zero.
+    """
+    values, rows = embedding_compressed_backward(
+        grad_output, indices, num_weights, padding_idx, scale_grad_by_freq
+    )
+    return _pad(values, rows, indices.numel() if size is None else size)
+
+
+def embedding_bag_compressed_backward(
+    grad_output: Tensor,
+    indices: Tensor,
+    offsets: Tensor | None,
+    per_sample_weights: Tensor | None,
+    argmax: Tensor,
+    num_weights: int,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    include_last_offset: bool = False,
+    padding_idx: int = -1,
+) -> tuple[Tensor, Tensor]:
+    """Rows that lookups of any bag name count as named, also where ``max`` keeps none of them."""
+    dense = embedding_bag_dense_backward(
+        grad_output,
+        indices,
+        offsets,
+        per_sample_weights,
+        argmax,
+        num_weights,
+        scale_grad_by_freq,
+        mode,
+        include_last_offset,
+        padding_idx,
+    )
+    of_bags = _lookups(
+        grad_output,
+        indices,
+        offsets,
+        per_sample_weights,
+        include_last_offset,
+        num_weights,
+        padding_idx,
+    )
+    return _compress(dense, of_bags.rows.to(indices.dtype), padding_idx)
+
+
+def embedding_bag_compressed_backward_padded(
+    grad_output: Tensor,
+    indices: Tensor,
+    offsets: Tensor | None,
+    per_sample_weights: Tensor | None,
+    argmax: Tensor,
+    num_weights: int,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    include_last_offset: bool = False,
+    padding_idx: int = -1,
+    size: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Padded as :func:`embedding_compressed_backward_padded`."""
+    values, rows = embedding_bag_compressed_backward(
+        grad_output,
+        indices,
+        offsets,
+        per_sample_weights,
+        argmax,
+        num_weights,
+        scale_grad_by_freq,
+        mode,
+        include_last_offset,
+        padding_idx,
+    )
+    return _pad(values, rows, indices.numel() if size is None else size)
+
+
+def multi_embedding_compressed_backward(
+    grad_output: Tensor,
+    indices: Tensor,
+    num_embeddings: Sequence[int],
+    embedding_dims: Sequence[int],
+    offsets: Tensor | None = None,
+    mode: str = "sum",
+    per_sample_weights: Tensor | None = None,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The compressed gradient of each table."""
+    dense = multi_embedding_list_dense_backward(
+        grad_output, indices, num_embeddings, embedding_dims, offsets, mode, per_sample_weights
+    )
+    if offsets is None:
+        shares = list(indices.unbind(dim=1))
+    else:
+        parts = _parts(len(dense), indices, offsets, per_sample_weights)
+        shares = [part.indices for part in parts]
+    pairs = [_compress(grad, rows, -1) for grad, rows in zip(dense, shares, strict=True)]
+    return [values for values, _ in pairs], [rows for _, rows in pairs]
+
+
+def multi_embedding_compressed_backward_padded(
+    grad_output: Tensor,
+    indices: Tensor,
+    num_embeddings: Sequence[int],
+    embedding_dims: Sequence[int],
+    offsets: Tensor | None = None,
+    mode: str = "sum",
+    per_sample_weights: Tensor | None = None,
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """Padded as :func:`embedding_compressed_backward_padded`, each table to B rows (to N with
+    ``offsets``); the number of named rows of each table is ``(n,)``."""
+    values, rows = multi_embedding_compressed_backward(
+        grad_output, indices, num_embeddings, embedding_dims, offsets, mode, per_sample_weights
+    )
+    padded = [_pad(v, r, indices.shape[0]) for v, r in zip(values, rows, strict=True)]
+    counts = torch.stack([count for _, _, count in padded])
+    return [v for v, _, _ in padded], [r for _, r, _ in padded], counts
+
+
+def _compress(dense: Tensor, rows: Tensor, padding_idx: int) -> tuple[Tensor, Tensor]:
+    named = rows[_counts(rows, dense.shape[0], padding_idx)].unique()
+    return dense[named.long()], named
+
+
+def _pad(values: Tensor, rows: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    more = size - rows.numel()
+    last = rows[-1:] if rows.numel() > 0 else rows.new_zeros(1)
+    return (
+        torch.cat([values, values.new_zeros(more, values.shape[1])]),
+        torch.cat([rows, last.expand(more)]),
+        torch.tensor(rows.numel(), device=rows.device),
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+# Index transforms
+
+
+def row_ids_from_fixed(indices: Tensor) -> Tensor:
+    """``(B * h,)``: the bag of each lookup of ``indices`` (B, h)."""
+    batch, hotness = indices.shape
+    return torch.arange(batch, dtype=indices.dtype, device=indices.device).repeat_interleave(
+        hotness
+    )
+
+
+def row_ids_from_csr(
+    offsets: Tensor, num_indices: int, include_last_offset: bool = False
+) -> Tensor:
+    """``(num_indices,)``: the bag of each lookup, -1 for a lookup behind the last bag."""
+    ends = offsets
+    if not include_last_offset:
+        ends = torch.cat([offsets, offsets.new_tensor([num_indices])])
+    lengths = ends.long().diff()
+    bags = torch.arange(lengths.numel(), dtype=offsets.dtype, device=offsets.device)
+    row_ids = bags.repeat_interleave(lengths)
+    return torch.cat([row_ids, row_ids.new_full((num_indices - row_ids.numel(),), -1)])
+
+
+def offsets_from_row_ids(
+    row_ids: Tensor, num_bags: int, include_last_offset: bool = False
+) -> Tensor:
+    """``(B,)`` or ``(B + 1,)``: the way back from :func:`row_ids_from_csr`."""
+    bags = torch.arange(num_bags + include_last_offset, device=row_ids.device)
+    return (row_ids[row_ids >= 0] < bags[:, None]).sum(dim=1).to(row_ids.dtype)
+
+
+def transpose(
+    indices: Tensor,
+    row_ids: Tensor,
+    num_weights: int,
+    per_sample_weights: Tensor | None = None,
+    padding_idx: int = -1,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Lookups in coordinates, sorted by index; lookups of one index keep their order.
+
+    Last, with an index of -1, come the lookups that count for nothing: those of no bag (row id -1),
+    of the padding row or out of range.
+    """
+    counts = _counts(indices, num_weights, padding_idx) & (row_ids >= 0)
+    order = torch.where(counts, indices.long(), num_weights).argsort(stable=True)
+    if per_sample_weights is None:
+        weights = indices.new_empty(0, dtype=torch.float32)
+    else:
+        weights = per_sample_weights[order]
+    return weights, torch.where(counts, indices, -1)[order], row_ids[order]
+
+
+def compressed_indices(indices: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The runs of equal values in sorted ``indices`` (N,), behind which -1 may stand.
+
+    Returns:
+        The value of each run (U,), the run of each index (N,) or -1, the length of each run (U,)
+        and where each begins, with the end of the last (U + 1,).
+    """
+    counted = indices[indices >= 0]
+    rows, inverse, counts = counted.unique_consecutive(return_inverse=True, return_counts=True)
+    behind = indices.new_full((indices.numel() - counted.numel(),), -1)
+    inverse = torch.cat([inverse.to(indices.dtype), behind])
+    return rows, inverse, counts, torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def compressed_indices_padded(indices: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The same with N runs, and how many of them are not empty.
+
+    The empty ones repeat the last value (0 where there is none), and begin where it ends.
+    """
+    rows, inverse, counts, offsets = compressed_indices(indices)
+    more = indices.numel() - rows.numel()
+    last = rows[-1:] if rows.numel() > 0 else rows.new_zeros(1)
+    return (
+        torch.cat([rows, last.expand(more)]),
+        inverse,
+        torch.cat([counts, counts.new_zeros(more)]),
+        torch.cat([offsets, offsets[-1:].expand(more)]),
+        torch.tensor(rows.numel(), device=rows.device),
+    )
+
+
+# --------------------------------------------------------------------------------------------------
 # The words of the module's docstring, one function each
 
 

@@ -6,6 +6,20 @@ real kernels and raises the same texts (:mod:`.checks`), and works on symbolic s
 guards beyond those checks.
 """
 
-from . import embedding, embedding_bag, embedding_renorm, multi_embedding
+from . import (
+    compressed_backward,
+    embedding,
+    embedding_bag,
+    embedding_renorm,
+    index_transforms,
+    multi_embedding,
+)
 
-__all__ = ["embedding", "embedding_bag", "embedding_renorm", "multi_embedding"]
+__all__ = [
+    "compressed_backward",
+    "embedding",
+    "embedding_bag",
+    "embedding_renorm",
+    "index_transforms",
+    "multi_embedding",
+]

@@ -29,11 +29,16 @@ def embedding_dense_backward(
     deterministic: bool = False,
 ) -> Tensor:
     check = Check("embedding_dense_backward")
+    check_gradient(check, grad_output, indices, num_weights, padding_idx)
+    return grad_output.new_empty((num_weights, grad_output.shape[-1]))
+
+
+def check_gradient(
+    check: Check, grad_output: Tensor, indices: Tensor, num_weights: Size, padding_idx: int
+) -> None:
     check.float_dtype("grad_output", grad_output)
     check.indices(indices, "grad_output", grad_output)
     check.rank("grad_output", grad_output, indices.dim() + 1)
-    width = grad_output.shape[-1]
-    check.shape("grad_output", grad_output, (*indices.shape, width))
+    check.shape("grad_output", grad_output, (*indices.shape, grad_output.shape[-1]))
     check.at_least("num_weights", num_weights, 0)
     check.padding_idx(padding_idx, num_weights)
-    return grad_output.new_empty((num_weights, width))

@@ -43,21 +43,20 @@ def embedding_bag_dense_backward(
     deterministic: bool = False,
 ) -> Tensor:
     check = Check("embedding_bag_dense_backward")
-    check.table("grad_output", grad_output)
-    _check_bags(
-        check, indices, offsets, per_sample_weights, include_last_offset, "grad_output", grad_output
+    check_gradient(
+        check,
+        grad_output,
+        indices,
+        offsets,
+        per_sample_weights,
+        argmax,
+        num_weights,
+        scale_grad_by_freq,
+        mode,
+        include_last_offset,
+        padding_idx,
     )
-    _check_mode(check, mode, per_sample_weights, scale_grad_by_freq)
-    width = grad_output.shape[1]
-    shape = (_num_bags(indices, offsets, include_last_offset), width)
-    check.shape("grad_output", grad_output, shape)
-    if mode == "max":
-        check.same_dtype("argmax", argmax, "indices", indices)
-        check.same_device("argmax", argmax, "grad_output", grad_output)
-        check.shape("argmax", argmax, shape)
-    check.at_least("num_weights", num_weights, 0)
-    check.padding_idx(padding_idx, num_weights)
-    return grad_output.new_empty((num_weights, width))
+    return grad_output.new_empty((num_weights, grad_output.shape[1]))
 
 
 @torch.library.register_fake("embed_ops::embedding_bag_per_sample_weights_backward")
@@ -81,6 +80,34 @@ def embedding_bag_per_sample_weights_backward(
     check.shape("grad_output", grad_output, shape)
     check.padding_idx(padding_idx, weight.shape[0])
     return per_sample_weights.new_empty(indices.shape)
+
+
+def check_gradient(
+    check: Check,
+    grad_output: Tensor,
+    indices: Tensor,
+    offsets: Tensor | None,
+    per_sample_weights: Tensor | None,
+    argmax: Tensor,
+    num_weights: Size,
+    scale_grad_by_freq: bool,
+    mode: str,
+    include_last_offset: bool,
+    padding_idx: int,
+) -> None:
+    check.table("grad_output", grad_output)
+    _check_bags(
+        check, indices, offsets, per_sample_weights, include_last_offset, "grad_output", grad_output
+    )
+    _check_mode(check, mode, per_sample_weights, scale_grad_by_freq)
+    shape = (_num_bags(indices, offsets, include_last_offset), grad_output.shape[1])
+    check.shape("grad_output", grad_output, shape)
+    if mode == "max":
+        check.same_dtype("argmax", argmax, "indices", indices)
+        check.same_device("argmax", argmax, "grad_output", grad_output)
+        check.shape("argmax", argmax, shape)
+    check.at_least("num_weights", num_weights, 0)
+    check.padding_idx(padding_idx, num_weights)
 
 
 def _check_bags(

@@ -42,8 +42,16 @@ def multi_embedding_dense_backward(
     deterministic: bool = False,
 ) -> Tensor:
     check = Check("multi_embedding_dense_backward")
-    _check_table_sizes(check, num_embeddings, embedding_dims)
-    _check_gradient(check, grad_output, indices, embedding_dims, offsets, mode, per_sample_weights)
+    check_gradient(
+        check,
+        grad_output,
+        indices,
+        num_embeddings,
+        embedding_dims,
+        offsets,
+        mode,
+        per_sample_weights,
+    )
     return grad_output.new_empty(_storage_shape(padded, num_embeddings, embedding_dims))
 
 
@@ -100,8 +108,16 @@ def multi_embedding_list_dense_backward(
     deterministic: bool = False,
 ) -> list[Tensor]:
     check = Check("multi_embedding_list_dense_backward")
-    _check_table_sizes(check, num_embeddings, embedding_dims)
-    _check_gradient(check, grad_output, indices, embedding_dims, offsets, mode, per_sample_weights)
+    check_gradient(
+        check,
+        grad_output,
+        indices,
+        num_embeddings,
+        embedding_dims,
+        offsets,
+        mode,
+        per_sample_weights,
+    )
     return [
         grad_output.new_empty((rows, width))
         for rows, width in zip(num_embeddings, embedding_dims, strict=True)
@@ -214,15 +230,17 @@ def _check_lookups(
         check.per_sample_weights(per_sample_weights, indices, other_name, other)
 
 
-def _check_gradient(
+def check_gradient(
     check: Check,
     grad_output: Tensor,
     indices: Tensor,
+    num_embeddings: Sequence[Size],
     embedding_dims: Sequence[int],
     offsets: Tensor | None,
     mode: str,
     per_sample_weights: Tensor | None,
 ) -> None:
+    _check_table_sizes(check, num_embeddings, embedding_dims)
     check.table("grad_output", grad_output)
     num_tables = len(embedding_dims)
     _check_lookups(

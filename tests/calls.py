@@ -82,10 +82,16 @@ def leaves(arguments: Arguments) -> list[Tensor]:
     return found
 
 
+def outputs(result: Any) -> list[Tensor]:
+    """All of them, also those in lists."""
+    if isinstance(result, Tensor):
+        return [result]
+    return [tensor for part in result for tensor in outputs(part)]
+
+
 def floats(result: Any) -> list[Tensor]:
     """The outputs that can carry a gradient."""
-    outputs = [result] if isinstance(result, Tensor) else list(result)
-    return [tensor for tensor in outputs if tensor.is_floating_point()]
+    return [tensor for tensor in outputs(result) if tensor.is_floating_point()]
 
 
 def gradients_by_name(arguments: Arguments, gradients: list[Tensor]) -> dict[str, Any]:

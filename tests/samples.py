@@ -1,8 +1,9 @@
 """The one table of named inputs that every test of every op runs over.
 
-``FORWARD`` lists, for each op that a user calls, named recipes; ``BACKWARD`` says how the inputs
-of each gradient op follow from those of its forward op, so that a new recipe reaches all of its
-gradients too. To cover a new op, add its entry to one of the two; the registration test insists.
+``FORWARD`` lists, for each lookup that a user calls, named recipes; ``BACKWARD`` and ``COMPRESSED``
+say how the inputs of each gradient op follow from those of its forward op, so that a new recipe
+reaches all of its gradients too. ``TRANSFORMS`` has the index transforms. To cover a new op, add
+its entry to one of these; the registration test insists.
 
 A recipe is a function of a :class:`Draw`, which makes tensors of one device, dtype and pair of
 index dtypes; tests build what they need, and the same numbers come out for every device.
@@ -175,6 +176,56 @@ def tables(
         arguments["num_embeddings"] = list(num_embeddings)
         arguments["embedding_dims"] = list(embedding_dims)
         return arguments | options
+
+    return recipe
+
+
+def offsets_alone(lengths: Sequence[int], last: bool = False, behind: int = 0) -> Recipe:
+    """row_ids_from_csr."""
+    return lambda d: {
+        "offsets": d.offsets(lengths, last),
+        "num_indices": sum(lengths) + behind,
+        "include_last_offset": last,
+    }
+
+
+def row_ids_alone(lengths: Sequence[int], last: bool = False, behind: int = 0) -> Recipe:
+    """offsets_from_row_ids."""
+
+    def recipe(d: Draw) -> Arguments:
+        ends = d.offsets(lengths, last=True)
+        row_ids = reference.row_ids_from_csr(ends, sum(lengths) + behind, True)
+        return {"row_ids": row_ids, "num_bags": len(lengths), "include_last_offset": last}
+
+    return recipe
+
+
+def coordinates(
+    rows: int, lengths: Sequence[int], weighted: bool = False, behind: int = 0, **options: Any
+) -> Recipe:
+    """transpose; ``behind``: lookups of no bag."""
+
+    def recipe(d: Draw) -> Arguments:
+        count = sum(lengths) + behind
+        ends = d.offsets(lengths, last=True)
+        arguments = {
+            "indices": d.indices(rows, count),
+            "row_ids": reference.row_ids_from_csr(ends, count, True),
+            "num_weights": rows,
+        }
+        if weighted:
+            arguments["per_sample_weights"] = d.weights(count)
+        return arguments | options
+
+    return recipe
+
+
+def sorted_indices(rows: int, count: int, behind: int = 0) -> Recipe:
+    """compressed_indices; ``behind``: lookups that count for nothing."""
+
+    def recipe(d: Draw) -> Arguments:
+        indices = d.indices(rows, count).sort().values
+        return {"indices": torch.cat([indices, indices.new_full((behind,), -1)])}
 
     return recipe
 
@@ -539,9 +590,8 @@ def output_of_reference(op: str, arguments: Arguments) -> Tensor:
     return result[0] if isinstance(result, tuple) else result
 
 
-def derive(op: str, sample: Sample) -> Sample | None:
+def derive(op: str, gradient: Gradient, sample: Sample) -> Sample | None:
     """``sample`` of the forward op as a sample of its gradient op ``op``."""
-    gradient = BACKWARD[op]
 
     def recipe(d: Draw) -> Arguments:
         arguments = sample.recipe(d)
@@ -556,10 +606,105 @@ def derive(op: str, sample: Sample) -> Sample | None:
     return Sample(op, sample.name, recipe, sample.large)
 
 
-SAMPLES: dict[str, list[Sample]] = FORWARD | {
-    op: [derived for sample in FORWARD[gradient.forward] if (derived := derive(op, sample))]
-    for op, gradient in BACKWARD.items()
+def compressed_multi(a: Arguments, grad: Tensor) -> Arguments:
+    return {"grad_output": grad, **multi_options(a)}
+
+
+COMPRESSED: dict[str, Gradient] = {
+    f"{op}_compressed_backward{form}": Gradient(op, "weight", derivation)
+    for op, derivation in {
+        "embedding": embedding_dense_backward,
+        "embedding_bag": embedding_bag_dense_backward,
+        "multi_embedding": compressed_multi,
+    }.items()
+    for form in ("", "_padded")
 }
+"""The gradients of the rows that are named, by what the dense ones take."""
+
+TRANSFORMS: dict[str, list[Sample]] = {
+    "row_ids_from_fixed": [
+        Sample(
+            "row_ids_from_fixed",
+            f"{batch} by {hotness}",
+            lambda d, s=(batch, hotness): {"indices": d.indices(9, *s)},
+        )
+        for batch, hotness in ((4, 3), (7, 1), (1, 500), (0, 3), (3, 0), (700, 7))
+    ],
+    "row_ids_from_csr": [
+        Sample("row_ids_from_csr", "offsets", offsets_alone(BAGS)),
+        Sample("row_ids_from_csr", "last offset", offsets_alone(BAGS, last=True)),
+        Sample("row_ids_from_csr", "lookups behind", offsets_alone(BAGS, last=True, behind=3)),
+        Sample("row_ids_from_csr", "uneven lengths", offsets_alone(LONG_AND_SHORT)),
+        Sample("row_ids_from_csr", "empty bags", offsets_alone((0, 0, 0))),
+        Sample("row_ids_from_csr", "no bags", offsets_alone((), last=True)),
+        Sample("row_ids_from_csr", "many bags", offsets_alone(range(91))),
+    ],
+    "offsets_from_row_ids": [
+        Sample("offsets_from_row_ids", "row ids", row_ids_alone(BAGS)),
+        Sample("offsets_from_row_ids", "last offset", row_ids_alone(BAGS, last=True)),
+        Sample("offsets_from_row_ids", "lookups behind", row_ids_alone(BAGS, last=True, behind=3)),
+        Sample("offsets_from_row_ids", "uneven lengths", row_ids_alone(LONG_AND_SHORT)),
+        Sample("offsets_from_row_ids", "empty bags", row_ids_alone((0, 0, 0), last=True)),
+        Sample("offsets_from_row_ids", "no bags", row_ids_alone(())),
+        Sample("offsets_from_row_ids", "many bags", row_ids_alone(range(91), last=True)),
+    ],
+    "transpose": [
+        Sample("transpose", "unweighted", coordinates(10, BAGS)),
+        Sample("transpose", "weighted", coordinates(10, BAGS, True)),
+        Sample("transpose", "lookups behind", coordinates(10, BAGS, True, behind=3)),
+        Sample("transpose", "padding", coordinates(3, BAGS, True, padding_idx=1)),
+        Sample("transpose", "one row", coordinates(1, BAGS, True)),
+        Sample("transpose", "no lookups", coordinates(4, (0, 0), True)),
+        Sample("transpose", "no rows", coordinates(0, (0, 0))),
+        Sample(
+            "transpose", "large table", coordinates(3_000_000, LONG_AND_SHORT, True), large=True
+        ),
+        Sample("transpose", "many lookups", coordinates(500, range(91), True), large=True),
+    ],
+    **{
+        op: [
+            Sample(op, "runs", sorted_indices(5, 12)),
+            Sample(op, "behind", sorted_indices(5, 12, behind=4)),
+            Sample(op, "distinct", sorted_indices(100_000, 30)),
+            Sample(op, "one run", sorted_indices(1, 700, behind=1)),
+            Sample(op, "nothing counts", sorted_indices(1, 0, behind=5)),
+            Sample(op, "no indices", sorted_indices(1, 0)),
+            Sample(op, "many indices", sorted_indices(1000, 5000, behind=100), large=True),
+        ]
+        for op in ("compressed_indices", "compressed_indices_padded")
+    },
+}
+
+SAMPLES: dict[str, list[Sample]] = (
+    FORWARD
+    | TRANSFORMS
+    | {
+        op: [
+            derived
+            for sample in FORWARD[gradient.forward]
+            if (derived := derive(op, gradient, sample)) is not None
+        ]
+        for op, gradient in (BACKWARD | COMPRESSED).items()
+    }
+)
+
+
+def with_room_to_spare(sample: Sample) -> Sample:
+    """A padded sample that says how many rows it has room for: as many as the table has."""
+
+    def recipe(d: Draw) -> Arguments:
+        arguments = sample.recipe(d)
+        return arguments | {"size": arguments["num_weights"]}
+
+    return Sample(sample.op, f"{sample.name} with size", recipe, sample.large)
+
+
+for _op in ("embedding_compressed_backward_padded", "embedding_bag_compressed_backward_padded"):
+    SAMPLES[_op] += [
+        with_room_to_spare(sample)
+        for sample in SAMPLES[_op]
+        if sample.name in ("vector", "padding", "no indices", "many indices", "fixed", "csr max")
+    ]
 
 FORWARD_SAMPLES = [
     s for samples in FORWARD.values() for s in samples if s.op != "embedding_renorm_"
@@ -568,5 +713,20 @@ FORWARD_SAMPLES = [
 
 PURE_SAMPLES = [s for op, samples in SAMPLES.items() for s in samples if op != "embedding_renorm_"]
 """Of every op but the one that works in place."""
+
+WITHOUT_GRADIENT = {op for op in TRANSFORMS if op != "transpose"}
+"""Of integers alone."""
+
+DIFFERENTIABLE_SAMPLES = [
+    s
+    for s in PURE_SAMPLES
+    if s.op not in WITHOUT_GRADIENT
+    and (s.op != "transpose" or "per_sample_weights" in s.arguments())
+]
+
+EXACT = {"compressed_indices"} | {op for op in COMPRESSED if not op.endswith("_padded")}
+"""Whose number of results is in the data: on CUDA they wait for the device."""
+
+CAPTURABLE_SAMPLES = [s for s in PURE_SAMPLES if s.op not in EXACT]
 
 ALL_SAMPLES = [s for samples in SAMPLES.values() for s in samples]

@@ -17,7 +17,7 @@ from calls import (
     run_in_new_process,
     tensors,
 )
-from samples import FORWARD_SAMPLES, PURE_SAMPLES, Sample
+from samples import CAPTURABLE_SAMPLES, FORWARD_SAMPLES, Sample
 from torch import Tensor
 
 pytestmark = pytest.mark.gpu
@@ -74,7 +74,7 @@ def test_forward_and_backward(sample: Sample, deterministic: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("sample", [s for s in PURE_SAMPLES if s.large], ids=str)
+@pytest.mark.parametrize("sample", [s for s in CAPTURABLE_SAMPLES if s.large], ids=str)
 def test_16_bit(sample: Sample, dtype: torch.dtype) -> None:
     arguments = sample.arguments("cuda", dtype)
     warm_up(lambda: call(sample.op, arguments))

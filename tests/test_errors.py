@@ -24,16 +24,22 @@ from calls import (
     tensors,
 )
 from samples import (
+    BACKWARD,
+    COMPRESSED,
+    DIFFERENTIABLE_SAMPLES,
     PURE_SAMPLES,
     SAMPLES,
     Draw,
     Recipe,
     Sample,
     as_list,
+    coordinates,
     csr,
     derive,
     fixed,
     lookup,
+    offsets_alone,
+    row_ids_alone,
     tables,
 )
 from torch import Tensor
@@ -46,7 +52,8 @@ import embed_ops
 
 
 def of(op: str, forward: str, recipe: Recipe) -> Recipe:
-    derived = derive(op, Sample(forward, "right", recipe))
+    gradient = (BACKWARD | COMPRESSED)[op]
+    derived = derive(op, gradient, Sample(forward, "right", recipe))
     assert derived is not None
     return derived.recipe
 
@@ -76,6 +83,14 @@ LIST_POOLED_WEIGHTS = of(
     "multi_embedding_list_per_sample_weights_backward", "multi_embedding_list", LIST_POOLED
 )
 
+# Of the dense gradient ops: those that take the same arguments and give compressed gradients.
+COMPRESSED_OF = {
+    f"{op}_dense_backward": [f"{op}_compressed_backward", f"{op}_compressed_backward_padded"]
+    for op in ("embedding", "embedding_bag", "multi_embedding")
+}
+COORDINATES = coordinates(10, (2, 3, 1), True)
+SORTED: Recipe = lambda d: {"indices": d.offsets((1, 2, 3, 1, 2), last=True)}  # noqa: E731
+
 # For each op one call with as many of its arguments as go together.
 RIGHT: dict[str, Recipe] = {
     "embedding": LOOKUP,
@@ -90,6 +105,21 @@ RIGHT: dict[str, Recipe] = {
     "multi_embedding_list": LIST_POOLED,
     "multi_embedding_list_dense_backward": LIST_POOLED_BACKWARD,
     "multi_embedding_list_per_sample_weights_backward": LIST_POOLED_WEIGHTS,
+    **{
+        compressed: of(compressed, forward, recipe)
+        for forward, recipe in (
+            ("embedding", LOOKUP),
+            ("embedding_bag", BAGS),
+            ("multi_embedding", POOLED),
+        )
+        for compressed in COMPRESSED_OF[f"{forward}_dense_backward"]
+    },
+    "row_ids_from_fixed": lambda d: {"indices": d.indices(10, 3, 2)},
+    "row_ids_from_csr": offsets_alone((2, 3, 1)),
+    "offsets_from_row_ids": row_ids_alone((2, 3, 1)),
+    "transpose": COORDINATES,
+    "compressed_indices": SORTED,
+    "compressed_indices_padded": SORTED,
 }
 
 
@@ -565,6 +595,115 @@ WRONG = [
 ]
 
 
+def without_padded(recipe: Recipe) -> Recipe:
+    """The arguments of a dense gradient op but for how its result is stored."""
+
+    def compressed(d: Draw) -> Arguments:
+        return {name: given for name, given in recipe(d).items() if name != "padded"}
+
+    return compressed
+
+
+WRONG += [
+    wrong._replace(op=compressed, right=without_padded(wrong.right))
+    for wrong in WRONG
+    for compressed in COMPRESSED_OF.get(wrong.op, [])
+]
+WRONG += [
+    Wrong(
+        f"{op}_compressed_backward_padded",
+        RIGHT[f"{op}_compressed_backward_padded"],
+        "size",
+        value(-1),
+        "size: expected a value of at least 0, got -1",
+    )
+    for op in ("embedding", "embedding_bag")
+]
+
+
+def wrong_vector(op: str, argument: str) -> list[Wrong]:
+    recipe = RIGHT[op]
+    return [
+        Wrong(op, recipe, argument, to(torch.float32), f"{argument}: {INTEGERS}, got float32"),
+        Wrong(op, recipe, argument, to(torch.uint8), f"{argument}: {INTEGERS}, got uint8"),
+        Wrong(
+            op,
+            recipe,
+            argument,
+            shaped(2, 3),
+            f"{argument}: expected 1 dimension, got shape (2, 3)",
+        ),
+    ]
+
+
+WRONG += [
+    *wrong_indices("row_ids_from_fixed", RIGHT["row_ids_from_fixed"]),
+    Wrong(
+        "row_ids_from_fixed",
+        RIGHT["row_ids_from_fixed"],
+        "indices",
+        shaped(6),
+        "indices: expected 2 dimensions, got shape (6,)",
+    ),
+    *wrong_vector("row_ids_from_csr", "offsets"),
+    Wrong(
+        "row_ids_from_csr",
+        offsets_alone((2, 3, 1), last=True),
+        "offsets",
+        shaped(0),
+        "offsets: expected at least 1 element with include_last_offset, got shape (0,)",
+    ),
+    Wrong(
+        "row_ids_from_csr",
+        RIGHT["row_ids_from_csr"],
+        "num_indices",
+        value(-2),
+        "num_indices: expected a value of at least 0, got -2",
+    ),
+    *wrong_vector("offsets_from_row_ids", "row_ids"),
+    Wrong(
+        "offsets_from_row_ids",
+        RIGHT["offsets_from_row_ids"],
+        "num_bags",
+        value(-1),
+        "num_bags: expected a value of at least 0, got -1",
+    ),
+    *wrong_vector("transpose", "indices"),
+    *wrong_padding("transpose", COORDINATES),
+    Wrong("transpose", COORDINATES, "row_ids", to(torch.int8), f"row_ids: {INTEGERS}, got int8"),
+    Wrong(
+        "transpose",
+        COORDINATES,
+        "row_ids",
+        shaped(5),
+        "row_ids: expected shape (6,), got shape (5,)",
+    ),
+    Wrong(
+        "transpose",
+        COORDINATES,
+        "num_weights",
+        value(-1),
+        "num_weights: expected a value of at least 0, got -1",
+    ),
+    Wrong(
+        "transpose",
+        COORDINATES,
+        "per_sample_weights",
+        to(torch.int64),
+        f"per_sample_weights: {FLOATS}, got int64",
+    ),
+    Wrong(
+        "transpose",
+        COORDINATES,
+        "per_sample_weights",
+        shaped(6, 1),
+        "per_sample_weights: expected shape (6,), got shape (6, 1)",
+    ),
+    *wrong_vector("compressed_indices", "indices"),
+    *wrong_vector("compressed_indices_padded", "indices"),
+]
+
+
 def spoiled(wrong: Wrong, device: str) -> Arguments:
     arguments = wrong.right(Draw(wrong.op, device, torch.float32))
     return arguments | {wrong.argument: wrong.change(arguments.get(wrong.argument))}
@@ -603,14 +742,17 @@ def test_the_tables_of_this_file_have_every_op() -> None:
     assert {wrong.op for wrong in WRONG} == set(RIGHT) == set(SAMPLES)
 
 
-DATA = ("indices", "offsets", "per_sample_weights", "grad_output", "weights")
+DATA = ("indices", "offsets", "row_ids", "per_sample_weights", "grad_output", "weights")
 
 
 def main_argument(arguments: Arguments) -> str:
     """Whose device and dtype the others must have."""
     if "weights" in arguments:
         return "weights[0]"
-    return "weight" if "weight" in arguments else "grad_output"
+    for name in ("weight", "grad_output", "indices", "offsets", "row_ids"):
+        if name in arguments:
+            return name
+    raise AssertionError(f"none of {list(arguments)}")
 
 
 def moved(arguments: Arguments, name: str, device: str) -> Arguments:
@@ -688,9 +830,17 @@ def bad_index(op: str, position: int, value: int) -> Bad:
 
 BEYOND_32_BITS = (2**31, 2**32, 2**32 + 1, -(2**32), -(2**63), 2**63 - 1)
 
+# Ops whose indices name rows of a table of which they know the size.
+NAMING_ROWS = [
+    op
+    for op in RIGHT
+    if "indices" in right(op, "cpu")
+    and op not in ("row_ids_from_fixed", "compressed_indices", "compressed_indices_padded")
+]
+
 BAD_INDICES = [
     bad_index(op, position, value)
-    for op in RIGHT
+    for op in NAMING_ROWS
     for position in (1, 5)
     for value in (-1, 10, *BEYOND_32_BITS)
 ]
@@ -721,7 +871,42 @@ BAD_OFFSETS = [
     ]
 ]
 
-BAD = BAD_INDICES + BAD_OFFSETS
+# What is sorted does not decrease, and only -1 stands behind it.
+BAD_ORDER = [
+    *(
+        Bad(
+            op,
+            "indices",
+            position,
+            value,
+            f"indices: expected non-decreasing values, and -1 behind them, {text}",
+        )
+        for op in ("compressed_indices", "compressed_indices_padded")
+        for position, value, text in [
+            (0, -2, "got -2 after 0 at position 0"),
+            (5, 1, "got 1 after 7 at position 5"),
+        ]
+    ),
+    *(
+        Bad(
+            "offsets_from_row_ids",
+            "row_ids",
+            position,
+            value,
+            "row_ids: expected non-decreasing values in [0, 3), and -1 behind them, "
+            f"got {got} at position {where}",
+        )
+        for position, value, got, where in [
+            (5, 3, 3, 5),
+            (5, -2, -2, 5),
+            (5, 0, 0, 5),
+            (4, -1, 2, 5),
+            (5, 2**40, 2**40, 5),
+        ]
+    ),
+]
+
+BAD = BAD_INDICES + BAD_OFFSETS + BAD_ORDER
 BAD_IDS = [f"{bad.op}-{bad.argument}-{bad.position}-{bad.value}" for bad in BAD]
 
 
@@ -847,7 +1032,7 @@ def test_bad_values_on_cuda_raise_late(bad: Bad) -> None:
     check_bad(bad, late_error())
     if bad.op != "embedding_renorm_":
         assert_same_bits(tensors(arguments), before)
-        if bad.argument == "indices":
+        if bad.op in NAMING_ROWS and bad.argument == "indices":
             assert_is_reference(bad.op, arguments, result)
 
 
@@ -951,7 +1136,7 @@ def ignored() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("index_dtype", [torch.int32, torch.int64], ids=str)
-@pytest.mark.parametrize("sample", PURE_SAMPLES, ids=str)
+@pytest.mark.parametrize("sample", [s for s in PURE_SAMPLES if s.op in NAMING_ROWS], ids=str)
 def test_ignored_rows_read_as_zeros_and_do_not_count(
     sample: Sample, index_dtype: torch.dtype, device: str, ignored: None
 ) -> None:
@@ -964,7 +1149,7 @@ def test_ignored_rows_read_as_zeros_and_do_not_count(
     embed_ops.check_errors()
 
 
-FAITHFUL = [sample for sample in PURE_SAMPLES if sample.faithful and not sample.large]
+FAITHFUL = [sample for sample in DIFFERENTIABLE_SAMPLES if sample.faithful and not sample.large]
 
 
 @pytest.mark.parametrize("sample", FAITHFUL[::3], ids=str)
@@ -1039,20 +1224,10 @@ TABLE, SOME = torch.zeros(10, 4), torch.tensor([1, 2])
 
 
 FUNCTIONAL: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
-    "embedding sparse": (
-        lambda: embed_ops.embedding(SOME, TABLE, sparse=True),
-        NotImplementedError,
-        "embed_ops::embedding: sparse: expected False, got True: gradients are dense so far",
-    ),
     "embedding padding": (
         lambda: embed_ops.embedding(SOME, TABLE, padding_idx=-11),
         ValueError,
         "embed_ops::embedding: padding_idx: expected a value in [-10, 10), got -11",
-    ),
-    "embedding_bag sparse": (
-        lambda: embed_ops.embedding_bag(SOME[None], TABLE, sparse=True),
-        NotImplementedError,
-        "embed_ops::embedding_bag: sparse: expected False, got True: gradients are dense so far",
     ),
     "embedding_bag jagged with offsets": (
         lambda: embed_ops.embedding_bag(jagged(2, 1), TABLE, SOME),

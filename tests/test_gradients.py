@@ -17,7 +17,7 @@ from calls import (
     map_tensors,
     requiring_grad,
 )
-from samples import FLOAT_DTYPES, FORWARD_SAMPLES, PURE_SAMPLES, Sample
+from samples import DIFFERENTIABLE_SAMPLES, FLOAT_DTYPES, FORWARD_SAMPLES, Sample
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
@@ -41,13 +41,13 @@ def how(sample: Sample, device: str) -> dict[str, Any]:
     return {"nondet_tol": 1e-12, "fast_mode": sample.large or device == "cuda"}
 
 
-@pytest.mark.parametrize("sample", [s for s in PURE_SAMPLES if s.faithful], ids=str)
+@pytest.mark.parametrize("sample", [s for s in DIFFERENTIABLE_SAMPLES if s.faithful], ids=str)
 def test_gradcheck(sample: Sample, device: str) -> None:
     function, inputs = as_function_of_leaves(sample, device)
     assert gradcheck(function, inputs, **how(sample, device))
 
 
-@pytest.mark.parametrize("sample", PURE_SAMPLES, ids=str)
+@pytest.mark.parametrize("sample", DIFFERENTIABLE_SAMPLES, ids=str)
 def test_gradgradcheck(sample: Sample, device: str) -> None:
     function, inputs = as_function_of_leaves(sample, device)
     assert gradgradcheck(function, inputs, **how(sample, device))

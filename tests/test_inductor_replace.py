@@ -40,7 +40,7 @@ def test_what_it_says(caplog: pytest.LogCaptureFixture) -> None:
         "bags.0: EmbeddingBag: FastEmbeddingBag",
         "bags.1: EmbeddingBag: FastEmbeddingBag",
         "other: Subclass: unchanged (a subclass)",
-        "sparse: EmbeddingBag: unchanged (sparse=True)",
+        "sparse: EmbeddingBag: FastEmbeddingBag",
         "quarter: Embedding: unchanged (the table's dtype is complex64)",
     ]
     assert caplog.messages == lines

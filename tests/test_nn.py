@@ -252,23 +252,21 @@ class TestModule:
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             product.backward()
 
-    def test_sparse_is_refused(self, fast: Any, plain: Any) -> None:
-        with pytest.raises(
-            NotImplementedError, match=f"{fast.__name__}: sparse: expected False, got True"
-        ):
-            fast(ROWS, WIDTH, sparse=True)
+    def test_sparse_gradients_are_torchs(self, fast: Any, plain: Any) -> None:
+        module, other = fast(ROWS, WIDTH, sparse=True), plain(ROWS, WIDTH, sparse=True)
+        other.load_state_dict(module.state_dict())
+        input = some_indices(3, 4)
+        module(input).square().sum().backward()
+        other(input).square().sum().backward()
+        assert module.weight.grad.is_coalesced()
+        expected = other.weight.grad.coalesce()
+        assert torch.equal(module.weight.grad.indices(), expected.indices())
+        torch.testing.assert_close(module.weight.grad.values(), expected.values())
 
     def test_bad_index(self, fast: Any, plain: Any) -> None:
         module = fast(ROWS, WIDTH)
         with pytest.raises(IndexError, match=rf"expected values in \[0, {ROWS}\), got -1"):
             module(torch.tensor([[3, -1]]))
-
-
-def test_functional_forms_refuse_sparse() -> None:
-    weight = torch.randn(ROWS, WIDTH)
-    for function in (embed_ops.embedding, embed_ops.embedding_bag):
-        with pytest.raises(NotImplementedError, match="sparse: expected False, got True"):
-            function(some_indices(3, 2), weight, sparse=True)
 
 
 def test_functional_forms_refuse_padding_before_the_first_row() -> None:

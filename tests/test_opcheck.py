@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from calls import overload, positional, requiring_grad
-from samples import ALL_SAMPLES, Sample
+from samples import ALL_SAMPLES, WITHOUT_GRADIENT, Sample
 
-WITHOUT_AUTOGRAD = {"embedding_renorm_"}
+WITHOUT_AUTOGRAD = {"embedding_renorm_"} | WITHOUT_GRADIENT
 
 
 @pytest.mark.parametrize("sample", ALL_SAMPLES, ids=str)

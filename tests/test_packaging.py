@@ -253,6 +253,6 @@ def test_import_adds_little_to_that_of_torch() -> None:
 @needs_checkout
 def test_examples_of_the_readme() -> None:
     examples = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(examples) == 5
+    assert len(examples) == 7
     for example in examples:
         run(sys.executable, "-c", example)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from calls import overload
-from samples import SAMPLES
+from samples import SAMPLES, WITHOUT_GRADIENT
 
 from embed_ops import _library, reference
 
@@ -18,6 +18,12 @@ OPS = sorted(
     for name in torch._C._dispatch_get_all_op_names()
     if name.startswith("embed_ops::")
 )
+
+PLUMBING = {"attach_gradient", "attach_gradients", "deposit"}
+"""They compute nothing, but take gradients out of compiled code: test_sparse.py is about them."""
+
+ALL_OPS = OPS
+OPS = [op for op in ALL_OPS if op not in PLUMBING]
 
 WITHOUT_AUTOGRAD = {
     # Edits the parameter itself, outside of the graph, as torch's does.
@@ -57,7 +63,13 @@ def test_cuda_kernel(op: str) -> None:
         assert "register_ops<" in (SOURCES / "cuda" / "register.cu").read_text()
 
 
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", sorted(PLUMBING))
+def test_kernels_in_python(op: str) -> None:
+    assert all(has_kernel(op, key) for key in ("CPU", "CUDA"))
+    assert has_kernel(op, "Autograd") == op.startswith("attach")
+
+
+@pytest.mark.parametrize("op", ALL_OPS)
 def test_fake_kernel(op: str) -> None:
     assert has_kernel(op, "Meta")
     entry = torch._library.simple_registry.singleton.find(f"embed_ops::{op}")
@@ -69,6 +81,8 @@ def test_autograd_formula(op: str) -> None:
     if op in WITHOUT_AUTOGRAD:
         assert not has_kernel(op, "Autograd")
         assert overload(op)._schema.is_mutable
+    elif op in WITHOUT_GRADIENT:
+        assert not has_kernel(op, "Autograd")
     else:
         assert has_kernel(op, "Autograd")
 
@@ -106,6 +120,12 @@ def test_schemas() -> None:
     expecttest.assert_expected_inline(
         "\n".join(map(one_argument_a_line, schemas)),
         """\
+compressed_indices:
+  Tensor indices
+  -> (Tensor rows, Tensor inverse, Tensor counts, Tensor offsets)
+compressed_indices_padded:
+  Tensor indices
+  -> (Tensor rows, Tensor inverse, Tensor counts, Tensor offsets, Tensor num_unique)
 embedding:
   Tensor weight
   Tensor indices
@@ -122,6 +142,31 @@ embedding_bag:
   bool include_last_offset=False
   int padding_idx=-1
   -> (Tensor output, Tensor argmax)
+embedding_bag_compressed_backward:
+  Tensor grad_output
+  Tensor indices
+  Tensor? offsets
+  Tensor? per_sample_weights
+  Tensor argmax
+  SymInt num_weights
+  bool scale_grad_by_freq=False
+  str mode="mean"
+  bool include_last_offset=False
+  int padding_idx=-1
+  -> (Tensor values, Tensor rows)
+embedding_bag_compressed_backward_padded:
+  Tensor grad_output
+  Tensor indices
+  Tensor? offsets
+  Tensor? per_sample_weights
+  Tensor argmax
+  SymInt num_weights
+  bool scale_grad_by_freq=False
+  str mode="mean"
+  bool include_last_offset=False
+  int padding_idx=-1
+  SymInt? size=None
+  -> (Tensor values, Tensor rows, Tensor num_unique)
 embedding_bag_dense_backward:
   Tensor grad_output
   Tensor indices
@@ -145,6 +190,21 @@ embedding_bag_per_sample_weights_backward:
   bool include_last_offset=False
   int padding_idx=-1
   -> Tensor
+embedding_compressed_backward:
+  Tensor grad_output
+  Tensor indices
+  SymInt num_weights
+  int padding_idx=-1
+  bool scale_grad_by_freq=False
+  -> (Tensor values, Tensor rows)
+embedding_compressed_backward_padded:
+  Tensor grad_output
+  Tensor indices
+  SymInt num_weights
+  int padding_idx=-1
+  bool scale_grad_by_freq=False
+  SymInt? size=None
+  -> (Tensor values, Tensor rows, Tensor num_unique)
 embedding_dense_backward:
   Tensor grad_output
   Tensor indices
@@ -168,6 +228,24 @@ multi_embedding:
   str mode="sum"
   Tensor? per_sample_weights=None
   -> Tensor
+multi_embedding_compressed_backward:
+  Tensor grad_output
+  Tensor indices
+  SymInt[] num_embeddings
+  int[] embedding_dims
+  Tensor? offsets=None
+  str mode="sum"
+  Tensor? per_sample_weights=None
+  -> (Tensor[] values, Tensor[] rows)
+multi_embedding_compressed_backward_padded:
+  Tensor grad_output
+  Tensor indices
+  SymInt[] num_embeddings
+  int[] embedding_dims
+  Tensor? offsets=None
+  str mode="sum"
+  Tensor? per_sample_weights=None
+  -> (Tensor[] values, Tensor[] rows, Tensor num_unique)
 multi_embedding_dense_backward:
   Tensor grad_output
   Tensor indices
@@ -213,7 +291,27 @@ multi_embedding_per_sample_weights_backward:
   Tensor offsets
   str mode
   Tensor per_sample_weights
-  -> Tensor""",
+  -> Tensor
+offsets_from_row_ids:
+  Tensor row_ids
+  SymInt num_bags
+  bool include_last_offset=False
+  -> Tensor
+row_ids_from_csr:
+  Tensor offsets
+  SymInt num_indices
+  bool include_last_offset=False
+  -> Tensor
+row_ids_from_fixed:
+  Tensor indices
+  -> Tensor
+transpose:
+  Tensor indices
+  Tensor row_ids
+  SymInt num_weights
+  Tensor? per_sample_weights=None
+  int padding_idx=-1
+  -> (Tensor per_sample_weights, Tensor indices, Tensor row_ids)""",
     )
 
 

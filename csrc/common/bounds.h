@@ -30,12 +30,23 @@ inline const char* op_name(OpId op) {
       "embedding_bag",
       "embedding_bag_dense_backward",
       "embedding_bag_per_sample_weights_backward",
+      "embedding_compressed_backward",
+      "embedding_compressed_backward_padded",
+      "embedding_bag_compressed_backward",
+      "embedding_bag_compressed_backward_padded",
+      "row_ids_from_csr",
+      "offsets_from_row_ids",
+      "transpose",
+      "compressed_indices",
+      "compressed_indices_padded",
       "multi_embedding",
       "multi_embedding_dense_backward",
       "multi_embedding_per_sample_weights_backward",
       "multi_embedding_list",
       "multi_embedding_list_dense_backward",
       "multi_embedding_list_per_sample_weights_backward",
+      "multi_embedding_compressed_backward",
+      "multi_embedding_compressed_backward_padded",
   };
   return kNames[static_cast<int32_t>(op)];
 }
@@ -48,6 +59,18 @@ inline std::string offence_text(const Offence& offence) {
           prefix, "indices: expected values in [0, ", offence.limit, "), got ", offence.value,
           " at position ", offence.position,
           offence.table >= 0 ? concat(" (table ", offence.table, ")") : "");
+    case OffenceKind::kIndicesOrder:
+      return concat(
+          prefix, "indices: expected non-decreasing values, and -1 behind them, got ",
+          offence.value, " after ", offence.limit, " at position ", offence.position);
+    case OffenceKind::kRowIds:
+      return concat(
+          prefix, "row_ids: expected non-decreasing values in [0, ", offence.limit,
+          "), and -1 behind them, got ", offence.value, " at position ", offence.position);
+    case OffenceKind::kSize:
+      return concat(
+          prefix, "size: expected at least the ", offence.value, " rows that are named, got ",
+          offence.limit);
     case OffenceKind::kOffsetsStart:
       return concat(prefix, "offsets: expected offsets[0] == 0, got ", offence.value);
     case OffenceKind::kOffsetsOrder:

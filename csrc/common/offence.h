@@ -11,15 +11,24 @@ namespace embed_ops {
 
 enum class BoundsCheck : int32_t { kRaise = 0, kAssert = 1, kIgnore = 2 };
 
-enum class OffenceKind : int32_t { kIndex, kOffsetsStart, kOffsetsOrder, kOffsetsEnd };
+enum class OffenceKind : int32_t {
+  kIndex,
+  kIndicesOrder,
+  kRowIds,
+  kSize,
+  kOffsetsStart, // from here on of offsets
+  kOffsetsOrder,
+  kOffsetsEnd
+};
 
 struct Offence {
   OffenceKind kind;
   OpId op;
   int64_t value;
-  int64_t position; // in indices or in offsets
-  int64_t
-      limit; // kIndex: rows of the table; kOffsetsOrder: the offset before; kOffsetsEnd: indices
+  int64_t position; // in indices, row_ids or offsets
+  // kIndex: rows of the table; k...Order: the value before; kRowIds: bags; kSize: the size given;
+  // kOffsetsEnd: indices
+  int64_t limit;
   int64_t table; // kIndex of an op with several tables; otherwise -1
 };
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace embed_ops {
@@ -25,12 +26,23 @@ enum class OpId : int32_t {
   kEmbeddingBag,
   kEmbeddingBagDenseBackward,
   kEmbeddingBagPerSampleWeightsBackward,
-  kMultiEmbedding,
+  kEmbeddingCompressedBackward,
+  kEmbeddingCompressedBackwardPadded,
+  kEmbeddingBagCompressedBackward,
+  kEmbeddingBagCompressedBackwardPadded,
+  kRowIdsFromCsr,
+  kOffsetsFromRowIds,
+  kTranspose,
+  kCompressedIndices,
+  kCompressedIndicesPadded,
+  kMultiEmbedding, // from here on ops of several tables
   kMultiEmbeddingDenseBackward,
   kMultiEmbeddingPerSampleWeightsBackward,
   kMultiEmbeddingList,
   kMultiEmbeddingListDenseBackward,
   kMultiEmbeddingListPerSampleWeightsBackward,
+  kMultiEmbeddingCompressedBackward,
+  kMultiEmbeddingCompressedBackwardPadded,
 };
 
 // One table (or its gradient): rows of `dim` elements, `row_stride` elements apart, that fill the
@@ -68,6 +80,13 @@ struct Lookups {
   int64_t num_bags() const {
     return batch * num_tables;
   }
+};
+
+// An array of int32_t or int64_t.
+struct Integers {
+  void* data;
+  bool are_64bit;
+  int64_t count;
 };
 
 // What each backend does with a problem. Output and gradient rows are `*_stride` elements apart.
@@ -117,6 +136,75 @@ struct Renorm {
   Lookups lookups;
   double max_norm;
   double norm_type;
+};
+
+// Where the compressed gradient of one table goes: the gradients of the rows that lookups name,
+// without gaps, and these rows in ascending order, of the type of the indices.
+struct CompressedTable {
+  void* values;
+  void* rows;
+  int64_t size; // rows that there is room for
+};
+
+// The gradient of the rows that lookups name and of no others. Of two forms:
+//   exact:  `allocate` is called once, with the number of rows named of each table, and returns
+//           where they go;
+//   padded: there is room for `outputs[t].size` rows of table t; behind those that are named stand
+//           repetitions of the last one (row 0 where there is none) with a gradient of zero. Their
+//           number goes to num_unique.
+struct Compress {
+  Scatter scatter; // whose tables have no data
+  std::function<std::vector<CompressedTable>(const std::vector<int64_t>&)> allocate; // exact
+  std::vector<CompressedTable> outputs;                                              // padded
+  int64_t* num_unique = nullptr;                                                     // padded
+};
+
+// row_ids[j] = the bag of lookup j, -1 for a lookup of no bag.
+struct RowIds {
+  OpId op;
+  Lookups lookups;
+  Integers row_ids;
+};
+
+// offsets[b] = where bag b begins among row_ids, which do not decrease but for -1 behind them; one
+// more than there are bags is where the last one ends.
+struct Offsets {
+  OpId op;
+  Integers row_ids;
+  int64_t num_bags;
+  Integers offsets;
+};
+
+// Lookups in coordinates (index, row id, weight), sorted by index; equal ones keep their order.
+// Last come those that count for nothing: of no bag, of the padding row or out of range; their
+// index becomes -1.
+struct Transpose {
+  OpId op;
+  DType dtype;     // of the weights
+  Lookups lookups; // single ones
+  int64_t num_rows;
+  Integers row_ids;
+  Integers sorted_indices;
+  Integers sorted_row_ids;
+  void* sorted_weights;
+};
+
+// The runs of equal values among sorted indices: each one's value and length, where each begins
+// (and the last one ends), and the number of the run of each index, -1 for an index of -1.
+// As Compress, exact or padded; behind the runs stand empty ones.
+struct CompressIndices {
+  struct Outputs {
+    Integers rows;
+    Integers inverse;
+    int64_t* counts;
+    int64_t* offsets; // one more than rows
+  };
+
+  OpId op;
+  Integers indices;
+  std::function<Outputs(int64_t)> allocate; // exact
+  Outputs outputs;                          // padded
+  int64_t* num_unique = nullptr;            // padded
 };
 
 } // namespace embed_ops

@@ -9,12 +9,15 @@
 
 namespace embed_ops {
 namespace cpu {
+
 namespace {
 
 int64_t size_of(DType dtype) {
   return dispatch_dtype(
       dtype, [](auto tag) { return static_cast<int64_t>(sizeof(typename decltype(tag)::type)); });
 }
+
+} // namespace
 
 const Kernels& kernels() {
 #ifdef EMBED_OPS_MANY_ISAS
@@ -36,7 +39,6 @@ const Kernels& kernels() {
 #endif
 }
 
-} // namespace
 } // namespace cpu
 
 void Cpu::gather(const Gather& problem) {

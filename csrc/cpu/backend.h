@@ -15,6 +15,11 @@ class Cpu {
   void scatter(const Scatter& problem);
   void weights_grad(const WeightsGrad& problem);
   void renorm(const Renorm& problem);
+  void compress(const Compress& problem);
+  void row_ids(const RowIds& problem);
+  void offsets(const Offsets& problem);
+  void transpose(const Transpose& problem);
+  void compress_indices(const CompressIndices& problem);
 };
 
 } // namespace embed_ops

@@ -35,6 +35,9 @@ struct Kernels {
   void (*weights_grad)(const WeightsGrad&, Offences&);
 };
 
+// Those of the best instruction set of this machine.
+const Kernels& kernels();
+
 // GCC's vectors may be of any width, but instruction sets are chosen per function only by GCC.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define EMBED_OPS_MANY_ISAS 1

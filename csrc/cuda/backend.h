@@ -11,6 +11,7 @@
 
 #include "common/problem.h"
 #include "common/tensors.h"
+#include "cuda/launch.h"
 #include "cuda/runtime.h"
 #include "kernels/offence.cuh"
 
@@ -25,6 +26,11 @@ class Cuda {
   void scatter(const Scatter& problem);
   void weights_grad(const WeightsGrad& problem);
   void renorm(const Renorm& problem);
+  void compress(const Compress& problem);
+  void row_ids(const RowIds& problem);
+  void offsets(const Offsets& problem);
+  void transpose(const Transpose& problem);
+  void compress_indices(const CompressIndices& problem);
 
   cudaStream_t stream() const {
     return stream_;
@@ -56,5 +62,14 @@ class Cuda {
   cudaStream_t stream_;
   std::vector<Tensor> workspaces_;
 };
+
+// Launches a kernel that waits for the one before it (follow_the_chain, kernels/pdl.cuh): their
+// launches overlap.
+template <class... Parameters, class... Arguments>
+void follow(Cuda& cuda, void (*kernel)(Parameters...), const Plan& plan, Arguments&&... arguments) {
+  launch_on(
+      cuda.stream(), cuda.has_early_launch(), kernel, plan, 0,
+      std::forward<Arguments>(arguments)...);
+}
 
 } // namespace embed_ops

@@ -3,21 +3,14 @@
 #include <cub/device/device_radix_sort.cuh>
 #include <cub/device/device_scan.cuh>
 
+#include "cuda/cub.h"
 #include "cuda/dispatch.h"
+#include "cuda/reduce_runs.h"
 #include "cuda/sources.h"
 
 namespace embed_ops {
 
 namespace {
-
-// CUB's calling convention: once for the size of the workspace, once to run.
-template <class F>
-void with_cub_workspace(Cuda& cuda, const char* what, F&& call) {
-  size_t bytes = 0;
-  check_cuda(call(nullptr, bytes), what);
-  void* workspace = cuda.workspace<char>(static_cast<int64_t>(std::max<size_t>(bytes, 1)));
-  check_cuda(call(workspace, bytes), what);
-}
 
 template <class T, class Index, class Key, class Tables>
 class OrderedScatter {
@@ -55,23 +48,17 @@ class OrderedScatter {
     } else {
       order_by_counting();
     }
-    if constexpr (sizeof(Key) == sizeof(uint64_t)) {
-      // More than 2^32 rows or lookups: too rare for an instance of every width of access.
-      reduce<1>();
-    } else {
-      dispatch_vec<T>(vec_bytes, [&](auto vec) { reduce<decltype(vec)::value>(); });
+    if (!problem_.already_zero) {
+      if constexpr (sizeof(Key) == sizeof(uint64_t)) {
+        fill_unnamed<1>();
+      } else {
+        dispatch_vec<T>(vec_bytes, [&](auto vec) { fill_unnamed<decltype(vec)::value>(); });
+      }
     }
+    reduce(vec_bytes);
   }
 
  private:
-  // The next kernel of the chain: it begins early, and waits for the one before it.
-  template <class... Parameters, class... Arguments>
-  void follow(void (*kernel)(Parameters...), const Plan& plan, Arguments&&... arguments) {
-    launch_on(
-        cuda_.stream(), cuda_.has_early_launch(), kernel, plan, 0,
-        std::forward<Arguments>(arguments)...);
-  }
-
   Plan plan() const {
     return plan_elements(count_, cuda_.processors());
   }
@@ -86,15 +73,15 @@ class OrderedScatter {
     Key* ranks = cuda_.workspace<Key>(count_);
     Key* starts = cuda_.workspace<Key>(num_counters_ + 1);
     follow(
-        count_lookups_kernel<Key, Index, Tables>, plan(), tables_, sources_, range_.first,
+        cuda_, count_lookups_kernel<Key, Index, Tables>, plan(), tables_, sources_, range_.first,
         range_.count, counters_, counts_, rows, ranks, cuda_.sink(problem_.op));
     with_cub_workspace(cuda_, "cub::DeviceScan", [&](void* workspace, size_t& bytes) {
       return cub::DeviceScan::ExclusiveSum(
           workspace, bytes, counts_, starts, num_counters_ + 1, cuda_.stream());
     });
     follow(
-        place_lookups_kernel<Key, Acc<T>, Index>, plan(), sources_, factors_, starts, rows, ranks,
-        counters_, order_);
+        cuda_, place_lookups_kernel<Key, Acc<T>, Index>, plan(), sources_, factors_, starts, rows,
+        ranks, counters_, order_);
   }
 
   void order_stably() {
@@ -102,7 +89,7 @@ class OrderedScatter {
     Key* lookups = cuda_.workspace<Key>(count_);
     Key* ordered_lookups = cuda_.workspace<Key>(count_);
     follow(
-        list_lookups_kernel<Key, Index, Tables>, plan(), tables_, sources_, range_.first,
+        cuda_, list_lookups_kernel<Key, Index, Tables>, plan(), tables_, sources_, range_.first,
         range_.count, counters_, counts_, rows, lookups, cuda_.sink(problem_.op));
     with_cub_workspace(cuda_, "cub::DeviceRadixSort", [&](void* workspace, size_t& bytes) {
       return cub::DeviceRadixSort::SortPairs(
@@ -110,57 +97,36 @@ class OrderedScatter {
           bits_for(range_.num_rows), cuda_.stream());
     });
     follow(
-        name_sources_kernel<Key, Acc<T>, Index>, plan(), sources_, factors_, ordered_lookups,
+        cuda_, name_sources_kernel<Key, Acc<T>, Index>, plan(), sources_, factors_, ordered_lookups,
         order_);
   }
 
   template <int kVec>
-  void reduce() {
+  void fill_unnamed() {
     const int64_t lanes = ceil_div(range_.widest, kVec);
-    if (!problem_.already_zero) {
-      follow(
-          fill_unnamed_kernel<T, kVec, Tables, Key>,
-          plan_fill(lanes, range_.num_rows, range_.count), tables_, counters_, counts_);
-    }
-    if (problem_.lookups.mode == Mode::kMax) {
-      if constexpr (std::is_same_v<Tables, OneTable<T>>) {
-        reduce_tiles<true, Index, kVec>(lanes);
-      }
-    } else {
-      // Only mode max reads indices here: one instance serves both of their types.
-      reduce_tiles<false, int64_t, kVec>(lanes);
-    }
-  }
-
-  template <bool kMax, class Winner, int kVec>
-  void reduce_tiles(int64_t lanes) {
-    const TilePlan plan = plan_tiles(lanes, count_, cuda_.processors());
-    if (plan.per_lane == 1) {
-      reduce_tiles_of<kMax, Winner, kVec, 1>(plan, lanes);
-    } else {
-      reduce_tiles_of<kMax, Winner, kVec, 4>(plan, lanes);
-    }
-  }
-
-  template <bool kMax, class Winner, int kVec, int kPerLane>
-  void reduce_tiles_of(const TilePlan& plan, int64_t lanes) {
-    constexpr int kLookups = 32 * kPerLane;
-    const int64_t width = lanes * kVec;
-    const int64_t num_tiles = ceil_div(count_, kLookups);
-    auto* partial_sums = cuda_.workspace<Acc<T>>(2 * num_tiles * width);
-    const OrderedLookups<T, Key> ordered{
-        order_.rows, order_.samples, order_.factors, count_, varies() ? Acc<T>(1) : factors_.scale};
-    const ReduceSource<T, Winner> source{
-        static_cast<const T*>(problem_.grad_output), problem_.grad_stride,
-        static_cast<const Winner*>(problem_.argmax)};
     follow(
-        reduce_runs_kernel<kMax, T, Winner, kVec, Tables, Key, kPerLane>, plan.launch, tables_,
-        ordered, source, partial_sums, width, plan.slice_lanes);
-    if (num_tiles > 1) {
-      follow(
-          join_runs_kernel<T, kVec, Tables, Key>, plan_join(lanes, num_tiles), tables_, ordered,
-          partial_sums, width, num_tiles, kLookups);
-    }
+        cuda_, fill_unnamed_kernel<T, kVec, Tables, Key>,
+        plan_fill(lanes, range_.num_rows, range_.count), tables_, counters_, counts_);
+  }
+
+  void reduce(int64_t vec_bytes) {
+    const auto first = problem_.tables.begin() + range_.first;
+    const bool is_max = problem_.lookups.mode == Mode::kMax;
+    reduce_runs(
+        cuda_,
+        {problem_.dtype,
+         {first, first + range_.count},
+         sizeof(Key) == sizeof(uint64_t),
+         order_.rows,
+         order_.samples,
+         order_.factors,
+         count_,
+         varies() ? 1.0 : static_cast<double>(factors_.scale),
+         problem_.grad_output,
+         problem_.grad_stride,
+         is_max ? problem_.argmax : nullptr,
+         problem_.lookups.indices_are_64bit},
+        vec_bytes);
   }
 
   Cuda& cuda_;

@@ -48,11 +48,12 @@ struct OffenceSink {
     }
     if (bounds_check == BoundsCheck::kAssert) {
       __assert_fail(
-          kind == OffenceKind::kIndex ? "embed_ops: index out of range"
-                                      : "embed_ops: offsets do not describe bags",
+          kind == OffenceKind::kIndex             ? "embed_ops: index out of range"
+              : kind < OffenceKind::kOffsetsStart ? "embed_ops: values not as expected"
+                                                  : "embed_ops: offsets do not describe bags",
           __FILE__, __LINE__, __func__);
     }
-    OffenceSlot& slot = kind == OffenceKind::kIndex ? record->of_indices : record->of_offsets;
+    OffenceSlot& slot = kind < OffenceKind::kOffsetsStart ? record->of_indices : record->of_offsets;
     const uint32_t epoch = record->epoch;
     if (atomicMax(&slot.claimed, epoch) < epoch) {
       volatile Offence* offence = &slot.offence;

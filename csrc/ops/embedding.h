@@ -46,15 +46,13 @@ Tensor embedding(
   return output;
 }
 
-template <class Backend>
-Tensor embedding_dense_backward(
+// The width of the table.
+inline int64_t check_embedding_gradient(
+    const Check& check,
     const Tensor& grad_output,
     const Tensor& indices,
     int64_t num_weights,
-    int64_t padding_idx,
-    bool scale_grad_by_freq,
-    bool deterministic) {
-  const Check check("embedding_dense_backward");
+    int64_t padding_idx) {
   check.float_dtype("grad_output", grad_output);
   check_indices(check, indices, "grad_output", grad_output);
   check.require(
@@ -68,6 +66,39 @@ Tensor embedding_dense_backward(
   check.shape("grad_output", grad_output, shape);
   check.at_least("num_weights", num_weights, 0);
   check.padding_idx(padding_idx, num_weights);
+  return dim;
+}
+
+// The gradient of `table` from contiguous tensors.
+inline Scatter embedding_scatter(
+    OpId op,
+    const Table& table,
+    const Tensor& dense_grad,
+    const Tensor& dense_indices,
+    int64_t padding_idx,
+    bool scale_grad_by_freq) {
+  Scatter scatter{op,
+                  dtype_of(dense_grad),
+                  {table},
+                  single_lookups(dense_indices),
+                  dense_grad.const_data_ptr(),
+                  table.dim};
+  scatter.lookups.padding_idx = padding_idx;
+  scatter.scale_grad_by_freq = scale_grad_by_freq;
+  return scatter;
+}
+
+template <class Backend>
+Tensor embedding_dense_backward(
+    const Tensor& grad_output,
+    const Tensor& indices,
+    int64_t num_weights,
+    int64_t padding_idx,
+    bool scale_grad_by_freq,
+    bool deterministic) {
+  const Check check("embedding_dense_backward");
+  const int64_t dim =
+      check_embedding_gradient(check, grad_output, indices, num_weights, padding_idx);
   Backend backend(grad_output);
 
   Tensor grad_weight = torch::stable::new_empty(grad_output, {num_weights, dim});
@@ -76,11 +107,9 @@ Tensor embedding_dense_backward(
   }
   const Tensor dense_grad = as_contiguous(grad_output);
   const Tensor dense_indices = as_contiguous(indices);
-  Scatter scatter{OpId::kEmbeddingDenseBackward,    dtype_of(grad_output),
-                  {gradient_table_of(grad_weight)}, single_lookups(dense_indices),
-                  dense_grad.const_data_ptr(),      dim};
-  scatter.lookups.padding_idx = padding_idx;
-  scatter.scale_grad_by_freq = scale_grad_by_freq;
+  Scatter scatter = embedding_scatter(
+      OpId::kEmbeddingDenseBackward, gradient_table_of(grad_weight), dense_grad, dense_indices,
+      padding_idx, scale_grad_by_freq);
   scatter.deterministic = deterministic;
   backend.scatter(scatter);
   return grad_weight;

@@ -134,8 +134,8 @@ std::tuple<Tensor, Tensor> embedding_bag(
   return {output, argmax};
 }
 
-template <class Backend>
-Tensor embedding_bag_dense_backward(
+inline Mode check_bag_gradient(
+    const Check& check,
     const Tensor& grad_output,
     const Tensor& indices,
     const OptionalTensor& offsets,
@@ -145,9 +145,7 @@ Tensor embedding_bag_dense_backward(
     bool scale_grad_by_freq,
     const std::string& mode,
     bool include_last_offset,
-    int64_t padding_idx,
-    bool deterministic) {
-  const Check check("embedding_bag_dense_backward");
+    int64_t padding_idx) {
   check_table(check, "grad_output", grad_output);
   check_bags(
       check, indices, offsets, per_sample_weights, include_last_offset, "grad_output", grad_output);
@@ -162,9 +160,29 @@ Tensor embedding_bag_dense_backward(
   }
   check.at_least("num_weights", num_weights, 0);
   check.padding_idx(padding_idx, num_weights);
+  return parsed;
+}
+
+template <class Backend>
+Tensor embedding_bag_dense_backward(
+    const Tensor& grad_output,
+    const Tensor& indices,
+    const OptionalTensor& offsets,
+    const OptionalTensor& per_sample_weights,
+    const Tensor& argmax,
+    int64_t num_weights,
+    bool scale_grad_by_freq,
+    const std::string& mode,
+    bool include_last_offset,
+    int64_t padding_idx,
+    bool deterministic) {
+  const Check check("embedding_bag_dense_backward");
+  const Mode parsed = check_bag_gradient(
+      check, grad_output, indices, offsets, per_sample_weights, argmax, num_weights,
+      scale_grad_by_freq, mode, include_last_offset, padding_idx);
   Backend backend(grad_output);
 
-  Tensor grad_weight = torch::stable::new_empty(grad_output, {num_weights, dim});
+  Tensor grad_weight = torch::stable::new_empty(grad_output, {num_weights, grad_output.size(1)});
   if (grad_weight.numel() == 0) {
     return grad_weight;
   }

@@ -225,6 +225,27 @@ inline std::vector<Table> tables_of_storage(
       storage.element_size(), num_embeddings, embedding_dims);
 }
 
+inline Mode check_multi_gradient(
+    const Check& check,
+    const Tensor& grad_output,
+    const Tensor& indices,
+    const Sizes& num_embeddings,
+    const Sizes& embedding_dims,
+    const OptionalTensor& offsets,
+    const std::string& mode,
+    const OptionalTensor& per_sample_weights) {
+  check_table_sizes(check, num_embeddings, embedding_dims);
+  check_table(check, "grad_output", grad_output);
+  const int64_t num_tables = static_cast<int64_t>(num_embeddings.size());
+  check_multi_lookups(
+      check, num_tables, indices, offsets, per_sample_weights, "grad_output", grad_output);
+  const Mode parsed = parse_mode(check, mode, /*max_allowed=*/false);
+  check.shape(
+      "grad_output", grad_output,
+      {multi_batch(num_tables, indices, offsets), total(embedding_dims)});
+  return parsed;
+}
+
 template <class Backend>
 Tensor multi_gather(
     Backend& backend,
@@ -337,14 +358,9 @@ Tensor multi_embedding_dense_backward(
     bool padded,
     bool deterministic) {
   const Check check("multi_embedding_dense_backward");
-  check_table_sizes(check, num_embeddings, embedding_dims);
-  check_table(check, "grad_output", grad_output);
-  const int64_t num_tables = static_cast<int64_t>(num_embeddings.size());
-  check_multi_lookups(
-      check, num_tables, indices, offsets, per_sample_weights, "grad_output", grad_output);
-  const Mode parsed = parse_mode(check, mode, /*max_allowed=*/false);
-  const int64_t width = total(embedding_dims);
-  check.shape("grad_output", grad_output, {multi_batch(num_tables, indices, offsets), width});
+  const Mode parsed = check_multi_gradient(
+      check, grad_output, indices, num_embeddings, embedding_dims, offsets, mode,
+      per_sample_weights);
   Backend backend(grad_output);
 
   Tensor grad_weight;
@@ -362,8 +378,8 @@ Tensor multi_embedding_dense_backward(
   multi_scatter(
       backend, OpId::kMultiEmbeddingDenseBackward,
       tables_in(
-          grad_weight.mutable_data_ptr(), padded, width, grad_weight.element_size(), num_embeddings,
-          embedding_dims),
+          grad_weight.mutable_data_ptr(), padded, total(embedding_dims), grad_weight.element_size(),
+          num_embeddings, embedding_dims),
       grad_output, indices, offsets, per_sample_weights, parsed, deterministic,
       /*already_zero=*/padded);
   return grad_weight;
@@ -431,15 +447,9 @@ std::vector<Tensor> multi_embedding_list_dense_backward(
     const OptionalTensor& per_sample_weights,
     bool deterministic) {
   const Check check("multi_embedding_list_dense_backward");
-  check_table_sizes(check, num_embeddings, embedding_dims);
-  check_table(check, "grad_output", grad_output);
-  const int64_t num_tables = static_cast<int64_t>(num_embeddings.size());
-  check_multi_lookups(
-      check, num_tables, indices, offsets, per_sample_weights, "grad_output", grad_output);
-  const Mode parsed = parse_mode(check, mode, /*max_allowed=*/false);
-  check.shape(
-      "grad_output", grad_output,
-      {multi_batch(num_tables, indices, offsets), total(embedding_dims)});
+  const Mode parsed = check_multi_gradient(
+      check, grad_output, indices, num_embeddings, embedding_dims, offsets, mode,
+      per_sample_weights);
   Backend backend(grad_output);
 
   std::vector<Tensor> grad_weights;

@@ -4,8 +4,10 @@
 
 #include <torch/csrc/stable/library.h>
 
+#include "compressed_backward.h"
 #include "embedding.h"
 #include "embedding_bag.h"
+#include "index_transforms.h"
 #include "multi_embedding.h"
 
 namespace embed_ops {
@@ -32,6 +34,27 @@ void register_ops(torch::stable::detail::StableLibrary& m) {
   m.impl(
       "multi_embedding_list_per_sample_weights_backward",
       TORCH_BOX(&multi_embedding_list_per_sample_weights_backward<Backend>));
+  m.impl("embedding_compressed_backward", TORCH_BOX(&embedding_compressed_backward<Backend>));
+  m.impl(
+      "embedding_compressed_backward_padded",
+      TORCH_BOX(&embedding_compressed_backward_padded<Backend>));
+  m.impl(
+      "embedding_bag_compressed_backward", TORCH_BOX(&embedding_bag_compressed_backward<Backend>));
+  m.impl(
+      "embedding_bag_compressed_backward_padded",
+      TORCH_BOX(&embedding_bag_compressed_backward_padded<Backend>));
+  m.impl(
+      "multi_embedding_compressed_backward",
+      TORCH_BOX(&multi_embedding_compressed_backward<Backend>));
+  m.impl(
+      "multi_embedding_compressed_backward_padded",
+      TORCH_BOX(&multi_embedding_compressed_backward_padded<Backend>));
+  m.impl("row_ids_from_fixed", TORCH_BOX(&row_ids_from_fixed<Backend>));
+  m.impl("row_ids_from_csr", TORCH_BOX(&row_ids_from_csr<Backend>));
+  m.impl("offsets_from_row_ids", TORCH_BOX(&offsets_from_row_ids<Backend>));
+  m.impl("transpose", TORCH_BOX(&transpose<Backend>));
+  m.impl("compressed_indices", TORCH_BOX(&compressed_indices<Backend>));
+  m.impl("compressed_indices_padded", TORCH_BOX(&compressed_indices_padded<Backend>));
 }
 
 } // namespace embed_ops

@@ -6,6 +6,7 @@ embed_ops: Inductor takes a while to import.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -46,6 +47,15 @@ def compile_with_inductor(
     theirs = inductor.config.get(_HOOK, getattr(config, _HOOK))
     inductor.config[_HOOK] = _after(theirs, _with_uuid(post_grad_pass, uuid))
     return inductor(graph_module, example_inputs)
+
+
+@functools.cache
+def lower_to_first_argument(*operators: Any) -> None:
+    """Tells Inductor that these operators return their first argument."""
+    from torch._inductor.lowering import register_lowering
+
+    for operator in operators:
+        register_lowering(operator, type_promotion_kind=None)(lambda first, *_: first)
 
 
 def reset_inductor() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from ..ops._arguments import refuse_sparse
 from ..ops.embedding import embedding
 
 
@@ -13,7 +11,7 @@ class FastEmbedding(nn.Embedding):
     """A table of embeddings: a drop-in replacement of :class:`torch.nn.Embedding`.
 
     It takes the same arguments with the same meaning, holds the same parameter and loads the same
-    state_dict. Not supported so far: ``sparse=True``, at construction.
+    state_dict.
 
     Args:
         num_embeddings: rows of the table.
@@ -24,7 +22,8 @@ class FastEmbedding(nn.Embedding):
             place, by every forward.
         norm_type: the p of that norm.
         scale_grad_by_freq: divides the gradient of a row by how often the input names it.
-        sparse: must be False.
+        sparse: the gradient of ``weight`` is a coalesced sparse tensor of the rows that the input
+            names, also in compiled code.
         device, dtype: of the table; dtype float32, float64, float16 or bfloat16.
 
     Shape:
@@ -35,39 +34,9 @@ class FastEmbedding(nn.Embedding):
         weight: the table, (num_embeddings, embedding_dim), drawn from N(0, 1).
 
     Raises:
-        NotImplementedError: ``sparse`` is True.
         IndexError: by forward, for an index outside [0, num_embeddings); late on CUDA
             (:class:`embed_ops.bounds_check`).
     """
-
-    def __init__(
-        self,
-        num_embeddings: int,
-        embedding_dim: int,
-        padding_idx: int | None = None,
-        max_norm: float | None = None,
-        norm_type: float = 2.0,
-        scale_grad_by_freq: bool = False,
-        sparse: bool = False,
-        _weight: Tensor | None = None,
-        _freeze: bool = False,
-        device: torch.device | str | int | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        refuse_sparse("FastEmbedding", sparse)
-        super().__init__(
-            num_embeddings,
-            embedding_dim,
-            padding_idx,
-            max_norm,
-            norm_type,
-            scale_grad_by_freq,
-            sparse,
-            _weight,
-            _freeze,
-            device,
-            dtype,
-        )
 
     def forward(self, input: Tensor) -> Tensor:
         return embedding(

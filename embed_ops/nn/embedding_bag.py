@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from ..ops._arguments import refuse_sparse
 from ..ops.embedding_bag import embedding_bag
 
 
@@ -14,8 +12,7 @@ class FastEmbeddingBag(nn.EmbeddingBag):
 
     It takes the same arguments with the same meaning, holds the same parameter and loads the same
     state_dict. Beyond torch, ``per_sample_weights`` work with mode ``"mean"`` too (the sum of
-    weight x row divided by the sum of the weights). Not supported so far: ``sparse=True``, at
-    construction.
+    weight x row divided by the sum of the weights).
 
     Args:
         num_embeddings: rows of the table.
@@ -26,7 +23,8 @@ class FastEmbeddingBag(nn.EmbeddingBag):
         scale_grad_by_freq: divides the gradient of a row by how often the input names it. Not with
             mode ``"max"``.
         mode: ``"sum"``, ``"mean"`` or ``"max"``.
-        sparse: must be False.
+        sparse: the gradient of ``weight`` is a coalesced sparse tensor of the rows that the input
+            names, also in compiled code.
         include_last_offset: offsets end with the end of the last bag.
         padding_idx: a row that starts as zeros and that no bag takes in; negative values count from
             the end.
@@ -35,40 +33,7 @@ class FastEmbeddingBag(nn.EmbeddingBag):
     Attributes:
         weight: the table, (num_embeddings, embedding_dim), drawn from N(0, 1).
 
-    Raises:
-        NotImplementedError: ``sparse`` is True.
     """
-
-    def __init__(
-        self,
-        num_embeddings: int,
-        embedding_dim: int,
-        max_norm: float | None = None,
-        norm_type: float = 2.0,
-        scale_grad_by_freq: bool = False,
-        mode: str = "mean",
-        sparse: bool = False,
-        _weight: Tensor | None = None,
-        include_last_offset: bool = False,
-        padding_idx: int | None = None,
-        device: torch.device | str | int | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        refuse_sparse("FastEmbeddingBag", sparse)
-        super().__init__(
-            num_embeddings,
-            embedding_dim,
-            max_norm,
-            norm_type,
-            scale_grad_by_freq,
-            mode,
-            sparse,
-            _weight,
-            include_last_offset,
-            padding_idx,
-            device,
-            dtype,
-        )
 
     def forward(
         self,

@@ -31,13 +31,15 @@ class FastMultiEmbedding(nn.Module):
             ``"padded"`` holds them side by side in a 2-D weight of shape (rows of the tallest, sum
             of widths).
         mode: None, ``"sum"`` or ``"mean"``.
+        sparse: the gradient of ``weight`` is a coalesced sparse tensor, of the elements of the rows
+            that the input names, also in compiled code.
         device, dtype: of the weight; dtype float32, float64, float16 or bfloat16. With ``_weight``
             given, its own are the default.
 
     Attributes:
         weight: the parameter that holds all tables; :meth:`table` views one.
         embedding_sizes, embedding_dims: as given, as lists.
-        storage, mode: as given.
+        storage, mode, sparse: as given.
 
     State dicts of either storage load into either, those of RTBHOUSE's FastMultiEmbedding included.
 
@@ -56,6 +58,7 @@ class FastMultiEmbedding(nn.Module):
         *,
         storage: str = "packed",
         mode: str | None = None,
+        sparse: bool = False,
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -64,6 +67,7 @@ class FastMultiEmbedding(nn.Module):
         self.embedding_dims = list(embedding_dims)
         self.storage = storage
         self.mode = mode
+        self.sparse = sparse
         self._check_options()
         if _weight is None:
             shape = self._weight_shape(storage)
@@ -116,6 +120,7 @@ class FastMultiEmbedding(nn.Module):
             offsets,
             self.mode or "sum",
             per_sample_weights,
+            self.sparse,
         )
 
     def table(self, index: int) -> Tensor:
@@ -136,7 +141,8 @@ class FastMultiEmbedding(nn.Module):
 
     def extra_repr(self) -> str:
         mode = "" if self.mode is None else f", mode={self.mode!r}"
-        return f"{self.embedding_sizes}, {self.embedding_dims}{mode}"
+        sparse = ", sparse=True" if self.sparse else ""
+        return f"{self.embedding_sizes}, {self.embedding_dims}{mode}{sparse}"
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

@@ -14,14 +14,6 @@ def fail(name: str, argument: str, expected: str, got: str) -> NoReturn:
     raise ValueError(f"embed_ops::{name}: {argument}: expected {expected}, got {got}")
 
 
-def refuse_sparse(name: str, sparse: bool) -> None:
-    """Raises NotImplementedError if a sparse gradient is asked for."""
-    if sparse:
-        raise NotImplementedError(
-            f"embed_ops::{name}: sparse: expected False, got True: gradients are dense so far"
-        )
-
-
 def op_padding_idx(name: str, padding_idx: int | None, weight: Tensor) -> int:
     """The ops' ``padding_idx``: -1 for none, otherwise the row.
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._arguments import op_padding_idx, refuse_sparse
+from . import sparse_gradient
+from ._arguments import op_padding_idx
 from ._autograd import Gradients, divide_rows, is_deterministic, ones
 from ._jagged import open_jagged
 from .embedding_renorm import renorm_
@@ -35,7 +36,8 @@ def embedding(
             place and outside the graph.
         norm_type: the p of that norm.
         scale_grad_by_freq: divides the gradient of a row by how often ``input`` names it.
-        sparse: must be False.
+        sparse: the gradient of ``weight`` is a coalesced sparse tensor of the rows that ``input``
+            names (:mod:`.sparse_gradient`). It has no second derivative.
 
     Returns:
         ``(*input.shape, D)``, of the dtype of ``weight``. Differentiable any number of times.
@@ -43,16 +45,21 @@ def embedding(
     Raises:
         IndexError: an index is outside [0, rows); late on CUDA (:class:`embed_ops.bounds_check`).
         ValueError: an argument of a wrong dtype, rank or device.
-        NotImplementedError: ``sparse`` is True.
     """
-    refuse_sparse("embedding", sparse)
     if input.is_nested:
         values, offsets = open_jagged("embedding", "input", input)
-        rows = embedding(values, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)
+        rows = embedding(
+            values, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse
+        )
         return torch.nested.nested_tensor_from_jagged(rows, offsets)
     padding = op_padding_idx("embedding", padding_idx, weight)
     if max_norm is not None:
         renorm_(weight, input, max_norm, norm_type)
+    if sparse and sparse_gradient.wanted_for(weight):
+        rows = ops.embedding(weight.detach(), input, padding)
+        return sparse_gradient.attach(
+            rows, weight, input, scale_grad_by_freq=scale_grad_by_freq, padding_idx=padding
+        )
     return ops.embedding(weight, input, padding, scale_grad_by_freq)
 
 
@@ -82,20 +89,30 @@ def _save_for_dense_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) 
 
 def _backward_of_dense_backward(ctx: Any, grad_weight: Tensor) -> Gradients:
     (indices,) = ctx.saved_tensors
-    if ctx.scale_grad_by_freq:
-        each = ones(indices, (*indices.shape, 1), torch.float64)
-        counts = ops.embedding_dense_backward(each, indices, ctx.num_weights)
-        grad_weight = divide_rows(grad_weight, counts)
-    if ctx.padding_idx < 0:
-        grad_grad = ops.embedding(grad_weight, indices)
-    else:
-        # Bags of one lookup: unlike embedding they leave out the padding row.
-        shape = (*indices.shape, grad_weight.shape[1])
-        bags = indices.reshape(-1, 1)
-        grad_grad = ops.embedding_bag(
-            grad_weight, bags, None, False, "sum", None, False, ctx.padding_idx
-        )[0].reshape(shape)
+    grad_grad = adjoint(
+        grad_weight, indices, ctx.num_weights, ctx.padding_idx, ctx.scale_grad_by_freq
+    )
     return grad_grad, None, None, None, None, None
+
+
+def adjoint(
+    grad_weight: Tensor,
+    indices: Tensor,
+    num_weights: int,
+    padding_idx: int,
+    scale_grad_by_freq: bool,
+) -> Tensor:
+    """The derivative of the dense gradient by ``grad_output``, times ``grad_weight``."""
+    if scale_grad_by_freq:
+        each = ones(indices, (*indices.shape, 1), torch.float64)
+        counts = ops.embedding_dense_backward(each, indices, num_weights)
+        grad_weight = divide_rows(grad_weight, counts)
+    if padding_idx < 0:
+        return ops.embedding(grad_weight, indices)
+    # Bags of one lookup: unlike embedding they leave out the padding row.
+    bags = indices.reshape(-1, 1)
+    rows, _ = ops.embedding_bag(grad_weight, bags, None, False, "sum", None, False, padding_idx)
+    return rows.reshape(*indices.shape, grad_weight.shape[1])
 
 
 torch.library.register_autograd(

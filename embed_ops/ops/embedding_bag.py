@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _weighted_mean
-from ._arguments import fail, op_padding_idx, refuse_sparse
+from . import _weighted_mean, sparse_gradient
+from ._arguments import fail, op_padding_idx
 from ._autograd import Gradients, divide_rows, is_deterministic, needs_grad, ones
 from ._jagged import open_jagged, open_jagged_weights
 from .embedding_renorm import renorm_
@@ -45,7 +45,8 @@ def embedding_bag(
         scale_grad_by_freq: divides the gradient of a row by how often ``input`` names it. Not with
             mode ``"max"``.
         mode: ``"sum"``, ``"mean"`` or ``"max"``.
-        sparse: must be False.
+        sparse: the gradient of ``weight`` is a coalesced sparse tensor of the rows that ``input``
+            names (:mod:`.sparse_gradient`). It has no second derivative.
         per_sample_weights: a weight for each index: of the shape (or the jagged layout) of
             ``input`` and the dtype of ``weight``. Differentiable. Not with mode ``"max"``.
         include_last_offset: ``offsets`` is (B + 1,) and ends with the end of the last bag. Ignored
@@ -60,9 +61,7 @@ def embedding_bag(
         IndexError: an index is outside [0, rows), or offsets make no bags; late on CUDA
             (:class:`embed_ops.bounds_check`).
         ValueError: an argument of a wrong dtype, shape or device; an unknown mode.
-        NotImplementedError: ``sparse`` is True.
     """
-    refuse_sparse("embedding_bag", sparse)
     padding = op_padding_idx("embedding_bag", padding_idx, weight)
     if input.is_nested:
         if offsets is not None:
@@ -75,8 +74,9 @@ def embedding_bag(
         include_last_offset = False
     if max_norm is not None:
         renorm_(weight, input, max_norm, norm_type)
-    output, _ = ops.embedding_bag(
-        weight,
+    is_sparse = sparse and sparse_gradient.wanted_for(weight)
+    output, argmax = ops.embedding_bag(
+        weight.detach() if is_sparse else weight,
         input,
         offsets,
         scale_grad_by_freq,
@@ -85,7 +85,20 @@ def embedding_bag(
         include_last_offset,
         padding,
     )
-    return output
+    if not is_sparse:
+        return output
+    return sparse_gradient.attach(
+        output,
+        weight,
+        input,
+        offsets,
+        None if per_sample_weights is None else per_sample_weights.detach(),
+        argmax,
+        scale_grad_by_freq,
+        mode,
+        include_last_offset,
+        padding,
+    )
 
 
 class _Bags(_weighted_mean.Bags):
@@ -166,22 +179,56 @@ def _save_for_dense_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) 
 
 def _backward_of_dense_backward(ctx: Any, grad_weight: Tensor) -> Gradients:
     indices, offsets, weights, argmax, grad_output = ctx.saved_tensors
-    if ctx.scale_grad_by_freq:
-        counts = _frequencies(indices, offsets, ctx.num_weights, *ctx.options)
+    bags = indices, offsets, weights, argmax
+    wanted = needs_grad(ctx, 0), needs_grad(ctx, 3)
+    grad_grad, grad_weights = adjoint(
+        grad_weight,
+        grad_output,
+        bags,
+        ctx.num_weights,
+        ctx.scale_grad_by_freq,
+        ctx.mode,
+        ctx.options,
+        wanted,
+    )
+    return grad_grad, None, None, grad_weights, *(None,) * 7
+
+
+def adjoint(
+    grad_weight: Tensor,
+    grad_output: Tensor | None,
+    bags: tuple[Tensor, Tensor | None, Tensor | None, Tensor],
+    num_weights: int,
+    scale_grad_by_freq: bool,
+    mode: str,
+    options: tuple[bool, int],
+    wanted: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    """The derivatives of the dense gradient, times ``grad_weight``.
+
+    Args:
+        grad_output: needed for the second derivative only.
+        bags: indices, offsets, per_sample_weights and argmax.
+        options: include_last_offset and padding_idx.
+        wanted: whether the derivatives by ``grad_output`` and by ``per_sample_weights`` are.
+    """
+    indices, offsets, weights, argmax = bags
+    if scale_grad_by_freq:
+        counts = _frequencies(indices, offsets, num_weights, *options)
         grad_weight = divide_rows(grad_weight, counts)
     grad_grad = grad_weights = None
-    if needs_grad(ctx, 0):
-        if ctx.mode == "max":
+    if wanted[0]:
+        if mode == "max":
             grad_grad = _take(grad_weight, argmax)
         else:
-            grad_grad = ops.embedding_bag(
-                grad_weight, indices, offsets, False, ctx.mode, weights, *ctx.options
-            )[0]
-    if needs_grad(ctx, 3):
+            grad_grad, _ = ops.embedding_bag(
+                grad_weight, indices, offsets, False, mode, weights, *options
+            )
+    if wanted[1]:
         grad_weights = ops.embedding_bag_per_sample_weights_backward(
-            grad_output, grad_weight, indices, offsets, weights, ctx.mode, *ctx.options
+            grad_output, grad_weight, indices, offsets, weights, mode, *options
         )
-    return grad_grad, None, None, grad_weights, *(None,) * 7
+    return grad_grad, grad_weights
 
 
 def _frequencies(

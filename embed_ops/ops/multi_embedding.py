@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _weighted_mean
+from . import _weighted_mean, sparse_gradient
 from ._arguments import fail
 from ._autograd import Gradients, is_deterministic, needs_grad
 from .multi_embedding_list import MultiBags
@@ -24,6 +24,7 @@ def multi_embedding(
     offsets: Tensor | None = None,
     mode: str = "sum",
     per_sample_weights: Tensor | None = None,
+    sparse: bool = False,
 ) -> Tensor:
     """Looks up n tables at once and puts their rows side by side.
 
@@ -43,6 +44,9 @@ def multi_embedding(
         mode: ``"sum"`` or ``"mean"``, how bags are reduced; unused without ``offsets``.
         per_sample_weights: (N,), a weight for each index, of the tables' dtype; only with
             ``offsets``. Differentiable. The mean divides by the sum of the bag's weights.
+        sparse: the gradient of each weight is a coalesced sparse tensor of the rows that ``input``
+            names (:mod:`.sparse_gradient`): of a separate table sparse in its rows, of packed and
+            padded tables sparse in its elements. It has no second derivative.
 
     Returns:
         (B, sum of widths), of the tables' dtype. Differentiable any number of times.
@@ -61,16 +65,42 @@ def multi_embedding(
                 "None with a sequence of weights",
                 "values",
             )
-        return ops.multi_embedding_list(list(weight), input, offsets, mode, per_sample_weights)
-    if num_embeddings is None or embedding_dims is None:
+        weights = list(weight)
+        is_sparse = sparse and any(map(sparse_gradient.wanted_for, weights))
+        tables = [table.detach() for table in weights] if is_sparse else weights
+        output = ops.multi_embedding_list(tables, input, offsets, mode, per_sample_weights)
+        num_embeddings = [table.shape[0] for table in weights]
+        embedding_dims = [table.shape[1] for table in weights]
+    elif num_embeddings is None or embedding_dims is None:
         fail(
             "multi_embedding",
             "num_embeddings and embedding_dims",
             "values with a single weight",
             "None",
         )
-    return ops.multi_embedding(
-        weight, input, num_embeddings, embedding_dims, offsets, mode, per_sample_weights
+    else:
+        weights = [weight]
+        is_sparse = sparse and sparse_gradient.wanted_for(weight)
+        output = ops.multi_embedding(
+            weight.detach() if is_sparse else weight,
+            input,
+            num_embeddings,
+            embedding_dims,
+            offsets,
+            mode,
+            per_sample_weights,
+        )
+    if not is_sparse:
+        return output
+    return sparse_gradient.attach_tables(
+        output,
+        weights,
+        input,
+        num_embeddings,
+        embedding_dims,
+        offsets,
+        mode,
+        None if per_sample_weights is None else per_sample_weights.detach(),
     )
 
 
