@@ -144,7 +144,7 @@ class Measurer:
 
 def _poison(result: Result) -> None:
     for tensor in result.values():
-        tensor.fill_(torch.nan)
+        tensor.fill_(torch.nan if tensor.is_floating_point() else -1)
 
 
 def _allocated(device: torch.device, which: str) -> int:

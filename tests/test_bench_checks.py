@@ -12,6 +12,7 @@ from bench.peers import all_peers
 from bench.problems import (
     BagBackward,
     BagForward,
+    CompressedBackward,
     LookupBackward,
     LookupForward,
     LookupStep,
@@ -20,6 +21,7 @@ from bench.problems import (
     PooledTables,
     Problem,
     Result,
+    SparseStep,
     base,
 )
 from bench.suites import SUITES, Context
@@ -226,3 +228,30 @@ def test_bytes_of_a_lookup_count_each_row_once() -> None:
     assert problem.bytes_read == 2 * 32 + 3 * 8
     assert problem.bytes_written == 3 * 32
     assert problem.rows_bytes == 3 * 32
+
+
+@pytest.mark.parametrize("hotness", [1, 5])
+@pytest.mark.parametrize("known", [True, False], ids=["known", "read"])
+def test_compressed_gradients(known: bool, hotness: int, generator: torch.Generator) -> None:
+    drawn = indices.uniform(40, 30 * hotness, generator).reshape(30, hotness)
+    problem = CompressedBackward(40, 8, drawn, None, known, torch.float32, generator)
+    results = [all_peers()[name].prepare(problem).run() for name in ("torch_eager", "embed_ops")]
+    for result in results:
+        assert problem.check(result) <= 1
+        with pytest.raises(WrongResultError):
+            problem.check(result | {"values": spoilt(result["values"], 11)})
+        with pytest.raises(WrongResultError, match="rows"):
+            problem.check(result | {"rows": result["rows"].flip(0)})
+
+
+def test_rows_that_nobody_named_may_not_change(generator: torch.Generator) -> None:
+    table = torch.randn(50, 8, generator=generator)
+    drawn = torch.tensor([3, 9, 3, 40])
+    for sparse in (True, False):
+        problem = SparseStep(table, drawn, sparse, generator)
+        for name in ("torch_eager", "embed_ops"):
+            right = all_peers()[name].prepare(problem).run()["weight"]
+            assert problem.check({"weight": right}) <= 1
+            for position in (3 * 8, 7 * 8):
+                with pytest.raises(WrongResultError):
+                    problem.check({"weight": spoilt(right, position)})

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from ..problems import (
     BagBackward,
     BagForward,
+    CompressedBackward,
     LookupBackward,
     LookupForward,
     LookupStep,
@@ -25,6 +26,7 @@ from ..problems import (
     PooledTables,
     Problem,
     Result,
+    SparseStep,
 )
 
 
@@ -81,6 +83,12 @@ class Functions:
         """A function and its arguments, for :attr:`BagBackward.kind`."""
         raise UnsupportedError("has no dense backward of a pooled lookup")
 
+    def compressed_backward(
+        self, problem: CompressedBackward
+    ) -> Callable[[], tuple[Tensor, Tensor]]:
+        """A function that returns values and rows."""
+        raise UnsupportedError("has no compressed gradient")
+
     def multi(self, tables: Sequence[Tensor]) -> MultiTables:
         raise UnsupportedError("has no lookup of many tables")
 
@@ -100,6 +108,7 @@ class Compiler(Protocol):
     """How functions are called: as they are, or compiled."""
 
     capturable: bool
+    compiles: bool
 
     def absent(self, device: torch.device) -> str | None:
         """Why this compiler cannot be used, or None."""
@@ -168,7 +177,7 @@ class FunctionPeer(Peer):
     def prepare(self, problem: Problem) -> Call:
         run: Callable[[], Result] = getattr(self, problem.kind)(problem)
         # Accumulating into .grad is tied to streams in ways that trip over a capture.
-        capturable = not isinstance(problem, ModelStep)
+        capturable = not isinstance(problem, ModelStep | SparseStep)
         capturable = capturable and self.compiler.capturable and self.functions.capturable(problem)
         return Call(run, capturable)
 
@@ -230,6 +239,35 @@ class FunctionPeer(Peer):
             self.compiler.fixed_address(problem.weight)
         layout = problem.hotness or "csr", problem.mode, problem.per_sample_weights is None
         return self.compiler.compile((problem.kind, *layout), function)
+
+    def compressed_backward(self, problem: CompressedBackward) -> Callable[[], Result]:
+        if self.compiler.compiles:
+            raise UnsupportedError("one operator: there is nothing to compile")
+        function = self.functions.compressed_backward(problem)
+
+        def run() -> Result:
+            values, rows = function()
+            return {"values": values, "rows": rows}
+
+        return run
+
+    def sparse_step(self, problem: SparseStep) -> Callable[[], Result]:
+        rows, width = problem.weight.shape
+        module = self.functions.modules().embedding(
+            rows, width, sparse=problem.sparse, _weight=problem.weight.clone()
+        )
+        optimizer = torch.optim.SGD(module.parameters(), lr=problem.LEARNING_RATE)
+        look_up: Callable[..., Tensor] = self.compiler.compile(None, module)
+        parameter = module.get_parameter("weight")
+
+        def run() -> Result:
+            self.compiler.begin_step()
+            optimizer.zero_grad(set_to_none=True)
+            look_up(problem.indices).backward(problem.grad)
+            optimizer.step()
+            return {"weight": parameter.detach()}
+
+        return run
 
     def multi_forward(self, problem: MultiForward) -> Callable[[], Result]:
         tables = self.functions.multi(problem.tables)

@@ -15,6 +15,7 @@ class Eager:
     """As they are."""
 
     capturable = True
+    compiles = False
 
     def absent(self, device: torch.device) -> str | None:
         return None
@@ -41,6 +42,8 @@ class Eager:
 class Inductor:
     """torch.compile. Widths are compiled in; the numbers of rows, lookups and bags are dynamic
     shapes, so that one compilation serves a whole grid of cells of one width."""
+
+    compiles = True
 
     def __init__(self, cuda_graphs: bool = False, static_shapes: bool = False) -> None:
         self.cuda_graphs = cuda_graphs

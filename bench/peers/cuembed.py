@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..problems import BagBackward, BagForward
+from ..problems import BagBackward, BagForward, CompressedBackward, Problem
 from .base import Functions, UnsupportedError
 
 Arguments = tuple[Any, ...]
@@ -79,6 +79,26 @@ class CuEmbed(Functions):
             return ops.backward(grad, indices, problem.offsets, weights, like.shape[0])
 
         return run, (problem.grad, problem.indices, problem.like)
+
+    def compressed_backward(
+        self, problem: CompressedBackward
+    ) -> Callable[[], tuple[Tensor, Tensor]]:
+        if not isinstance(self._ops, _Wrapper):
+            raise UnsupportedError("cuEmbed's example has no compressed gradient")
+        self._ops.require(problem.grad, problem.indices)
+        count = -1 if problem.num_unique is None else problem.num_unique
+        operator = torch.ops.cuembed_peer.compressed_backward
+
+        def run() -> tuple[Tensor, Tensor]:
+            rows, values = operator(
+                problem.grad, problem.indices, problem.offsets, None, problem.hotness, count
+            )
+            return values, rows
+
+        return run
+
+    def capturable(self, problem: Problem) -> bool:
+        return not (isinstance(problem, CompressedBackward) and problem.num_unique is None)
 
 
 class _Library(ABC):

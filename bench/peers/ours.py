@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..problems import BagBackward, BagForward, Modules, PooledTables
+from ..problems import BagBackward, BagForward, CompressedBackward, Modules, PooledTables, Problem
 from .base import Functions, MultiTables
 
 
@@ -131,6 +131,36 @@ class EmbedOps(Functions):
             return embed_ops.multi_embedding(indices, packed, rows, widths, offsets, "sum")
 
         return run, (problem.indices, _packed(problem.tables), problem.offsets)
+
+    def compressed_backward(
+        self, problem: CompressedBackward
+    ) -> Callable[[], tuple[Tensor, Tensor]]:
+        ops = torch.ops.embed_ops
+        plain = problem.hotness == 1
+        argmax = problem.indices.new_empty(0)
+        arguments: tuple[Any, ...] = (problem.grad, problem.indices.reshape(-1), problem.rows)
+        if not plain:
+            arguments = (
+                problem.grad,
+                problem.indices,
+                problem.offsets,
+                None,
+                argmax,
+                problem.rows,
+                False,
+                "sum",
+                problem.offsets is not None,
+            )
+        name = "embedding" if plain else "embedding_bag"
+        exact = getattr(ops, f"{name}_compressed_backward")
+        padded = getattr(ops, f"{name}_compressed_backward_padded")
+        size = problem.num_unique
+        if size is None:
+            return lambda: exact(*arguments)
+        return lambda: padded(*arguments, size=size)[:2]
+
+    def capturable(self, problem: Problem) -> bool:
+        return not (isinstance(problem, CompressedBackward) and problem.num_unique is None)
 
     def modules(self) -> Modules:
         import embed_ops

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..problems import BagBackward, BagForward, Modules, PooledTables, Problem
+from ..problems import BagBackward, BagForward, CompressedBackward, Modules, PooledTables, Problem
 from ..problems.model import TORCH_MODULES
 from .base import Functions, MultiTables, UnsupportedError
 
@@ -91,6 +91,23 @@ class TorchEager(TorchFunctions):
 
         return run, (problem.grad, problem.like)
 
+    def compressed_backward(
+        self, problem: CompressedBackward
+    ) -> Callable[[], tuple[Tensor, Tensor]]:
+        """What sparse=True gives, coalesced as optimizers that need it do."""
+        rows = problem.indices.reshape(1, -1)
+        bags = None if problem.hotness == 1 else problem.bag_of_lookup()
+        shape = (problem.rows, problem.grad.shape[1])
+
+        def run() -> tuple[Tensor, Tensor]:
+            values = problem.grad if bags is None else problem.grad.index_select(0, bags)
+            gradient = torch.sparse_coo_tensor(
+                rows, values, shape, check_invariants=False
+            ).coalesce()
+            return gradient.values(), gradient.indices()[0]
+
+        return run
+
     def pooled_tables(self, problem: PooledTables) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
         parts = [(p.indices, p.offsets) for p in problem.per_table]
 
@@ -104,7 +121,7 @@ class TorchEager(TorchFunctions):
         return run, tuple(problem.tables)
 
     def capturable(self, problem: Problem) -> bool:
-        if problem.kind == "bag_backward":
+        if problem.kind in ("bag_backward", "compressed_backward"):
             return False
         if problem.kind in ("lookup_backward", "lookup_step"):
             return _lookups(problem) <= CAPTURABLE_LOOKUPS

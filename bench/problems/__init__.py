@@ -9,10 +9,12 @@ from .base import Problem, Result
 from .lookup import LookupBackward, LookupForward, LookupStep
 from .model import ModelStep, Modules
 from .multi import MultiForward, MultiStep, PooledTables
+from .sparse import CompressedBackward, SparseStep
 
 __all__ = [
     "BagBackward",
     "BagForward",
+    "CompressedBackward",
     "LookupBackward",
     "LookupForward",
     "LookupStep",
@@ -23,4 +25,5 @@ __all__ = [
     "PooledTables",
     "Problem",
     "Result",
+    "SparseStep",
 ]

@@ -14,7 +14,7 @@ SAMPLED_BAGS = 4096
 CHUNK_LOOKUPS = 1 << 19
 
 
-class _Bags:
+class Bags:
     """The lookups of a pooled problem, in either layout.
 
     Attributes:
@@ -63,7 +63,7 @@ class _Bags:
         return weights / total[bags]
 
 
-class BagForward(_Bags, Problem):
+class BagForward(Bags, Problem):
     """``output`` (B, D): the sum or mean of each bag's rows."""
 
     kind: ClassVar[str] = "bag_forward"
@@ -114,7 +114,7 @@ class BagForward(_Bags, Problem):
         return require_close("output", sampled, self._want, self._scale)
 
 
-class BagBackward(_Bags, Problem):
+class BagBackward(Bags, Problem):
     """``grad_weight`` (rows, D) from grad (B, D)."""
 
     kind: ClassVar[str] = "bag_backward"

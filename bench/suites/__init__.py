@@ -1,6 +1,6 @@
 """The suites: which cells are measured. One file per suite.
 
-A new suite (``sparse``, say) is a file here with a subclass of :class:`Suite`, an entry in
+A new suite is a file here with a subclass of :class:`Suite`, an entry in
 :data:`SUITES` and, if it measures a new kind of thing, a problem in ``bench/problems`` with a
 method of that name in ``bench/peers/base.py``.
 """
@@ -16,6 +16,7 @@ from .forward import Forward
 from .model import Model
 from .odd_widths import OddWidths
 from .pooled_tables import PooledTablesSuite
+from .sparse import Sparse
 
 __all__ = ["SUITES", "Axis", "Cell", "Context", "FilterError", "Suite"]
 
@@ -31,6 +32,7 @@ SUITES: dict[str, Suite] = {
         BagBackwardSuite(),
         PooledTablesSuite(),
         OddWidths(),
+        Sparse(),
         Model(),
     )
 }

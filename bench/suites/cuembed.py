@@ -29,7 +29,7 @@ class CuEmbedForward(Suite):
     quantity = "batch"
 
     def build(self, cell: Cell, context: Context) -> Problem:
-        indices, offsets = bags(cell, context)
+        indices, offsets = bags(cell, cell["layout"], context)
         return BagForward(context.table(cell["rows"], cell["width"]), indices, offsets)
 
     def memory_bytes(self, cell: Cell, context: Context) -> int:
@@ -54,7 +54,7 @@ class CuEmbedSweep(Suite):
     quantity = "batch"
 
     def build(self, cell: Cell, context: Context) -> Problem:
-        indices, offsets = bags(cell, context)
+        indices, offsets = bags(cell, cell["layout"], context)
         rows, width = cell["rows"], cell["width"]
         if cell["direction"] == "forward":
             return BagForward(context.table(rows, width), indices, offsets)
@@ -69,14 +69,14 @@ class CuEmbedSweep(Suite):
         return table + _index_bytes(cell)
 
 
-def bags(cell: Cell, context: Context) -> tuple[Tensor, Tensor | None]:
-    """Indices and, for CSR, offsets (B + 1,) of a cell.
+def bags(cell: Cell, layout: str, context: Context) -> tuple[Tensor, Tensor | None]:
+    """Indices and, for CSR, offsets (B + 1,) of a cell, in one of :data:`LAYOUTS`.
 
     Cells that differ in anything else, or in ``fixed`` and ``csr``, have the same bags.
     """
     rows, batch, hotness, alpha = point = [cell[n] for n in ("rows", "batch", "hotness", "alpha")]
     generator = context.generator({"bags": point})
-    if cell["layout"] == "csr_power_law":
+    if layout == "csr_power_law":
         offsets = offsets_of(power_law_lengths(batch, hotness, generator))
         indices = power_law(rows, int(offsets[-1]), generator, alpha)
         return indices.to(context.index_dtype), offsets.to(context.index_dtype)
@@ -86,9 +86,9 @@ def bags(cell: Cell, context: Context) -> tuple[Tensor, Tensor | None]:
         return drawn.to(context.index_dtype)
 
     fixed = context.kept("bags", point, draw)
-    if cell["layout"] == "fixed":
+    if layout == "fixed":
         return fixed, None
-    if cell["layout"] == "csr":
+    if layout == "csr":
         lengths = fixed.new_full((batch,), hotness)
         return fixed.reshape(-1), offsets_of(lengths).to(context.index_dtype)
     lengths = uniform_lengths(batch, hotness, context.generator({"lengths": point}))
