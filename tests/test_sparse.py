@@ -17,6 +17,9 @@ from samples import FLOAT_DTYPES
 from torch import Tensor, nn
 
 import embed_ops
+from embed_ops.ops import sparse_gradient
+
+ops = torch.ops.embed_ops
 
 ROWS, WIDTH, COUNT = 40, 8, 60
 
@@ -221,7 +224,7 @@ OPTIMIZERS: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
     "Adagrad": lambda p: torch.optim.Adagrad(p, lr=0.1),
 }
 
-COMPILED = pytest.mark.parametrize("backend", [None, "aot_eager", "inductor"])
+COMPILED = pytest.mark.parametrize("backend", [None, "aot_eager", "inductor", "embed_ops"])
 
 
 def compiled(model: nn.Module, backend: str | None, **options: Any) -> Callable[..., Tensor]:
@@ -521,6 +524,26 @@ def test_compiled_and_eager_have_the_same_gradient(
         assert_same_bits(found.values(), eager.values())
 
 
+def test_opcheck_of_what_takes_gradients_out(device: str) -> None:
+    weight = torch.randn(ROWS, WIDTH, device=device, requires_grad=True)
+    slot = sparse_gradient.slot_of(weight)
+    indices = data(0, device)
+    output = torch.randn(*indices.shape, WIDTH, device=device, requires_grad=True)
+    of_bags = torch.randn(9, WIDTH, device=device, requires_grad=True)
+    handles = slot.placeholder, slot.ticket
+    options = (ROWS, False, "none", False, -1)
+    check = torch.library.opcheck
+    check(ops.attach_gradient.default, (output, *handles, indices, None, None, None, *options))
+    options = (ROWS, True, "mean", False, 3)
+    check(ops.attach_gradient.default, (of_bags, *handles, indices, None, None, None, *options))
+    side_by_side = torch.randn(9, 4 * WIDTH, device=device, requires_grad=True)
+    lists = [slot.placeholder] * 4, [slot.ticket] * 4, [0, 1, 2, 3]
+    sizes = [ROWS] * 4, [WIDTH] * 4, "sum"
+    check(ops.attach_gradients.default, (side_by_side, *lists, indices, None, None, *sizes))
+    pairs = [torch.ones(2, WIDTH, device=device)], [torch.tensor([1, 4], device=device)], [ROWS]
+    check(ops.deposit.default, (slot.placeholder.detach(), slot.ticket, 0, *pairs))
+
+
 def graphs_of(step: Callable[..., Tensor], *arguments: Any) -> list[str]:
     """The names of our operators in the ATen graphs, forward and backward."""
     found: list[list[str]] = []
@@ -677,8 +700,6 @@ def test_state_dicts_know_nothing_of_it() -> None:
 
 
 def test_what_belongs_to_a_weight_goes_with_it() -> None:
-    from embed_ops.ops import sparse_gradient
-
     gc.collect()
     before = len(sparse_gradient._slots)
     module = make(True, "cpu")

@@ -63,10 +63,12 @@ class Inductor:
     @contextlib.contextmanager
     def settings(self) -> Iterator[None]:
         # Only what dynamic() names is dynamic, sizes that happen to be equal in the first cell need
-        # not be in the next, and a grid of cells compiles many variants.
+        # not be in the next, and a grid of cells compiles many variants. Sizes that only the data
+        # say may be in a graph, as with fullgraph=True.
         shapes: Any = torch.fx.experimental._config
         dynamo = torch._dynamo.config.patch(
             automatic_dynamic_shapes=False,
+            capture_dynamic_output_shape_ops=True,
             recompile_limit=4096,
             accumulated_recompile_limit=65536,
         )
