@@ -26,7 +26,6 @@ ROWS, WIDTH, COUNT = 40, 8, 60
 # --------------------------------------------------------------------------------------------------
 # Every combination, against the dense gradient
 
-LAYOUTS = ("rows", "fixed", "csr", "last offset", "tables", "pooled", "list", "pooled list")
 SIZES = ((ROWS, WIDTH), (3, 5), (700, 12))
 
 
@@ -91,17 +90,22 @@ def calls_of(
     )
 
 
+# What each layout has, beside padding for those of one table.
+MODES = {
+    "rows": ("sum",),
+    **dict.fromkeys(("fixed", "csr", "last offset"), ("sum", "mean", "max")),
+    **dict.fromkeys(("tables", "list"), ("sum",)),
+    **dict.fromkeys(("pooled", "pooled list"), ("sum", "mean")),
+}
+ONE_TABLE = ("rows", "fixed", "csr", "last offset")
+UNWEIGHTED = ("rows", "tables", "list")
+
 COMBINATIONS = [
     (layout, mode, weighted, padding)
-    for layout, mode, weighted, padding in product(
-        LAYOUTS, ("sum", "mean", "max"), (False, True), (None, 3)
-    )
-    if not (layout == "rows" and (mode != "sum" or weighted))
-    and not (mode == "max" and (weighted or "o" not in layout.replace("pooled", "")))
-    and not (weighted and layout in ("tables", "list"))
-    and not (padding is not None and layout in LAYOUTS[4:])
-    and not (mode != "sum" and layout in ("tables", "list"))
-    and not (mode == "max" and layout in LAYOUTS[4:])
+    for layout, modes in MODES.items()
+    for mode, weighted, padding in product(modes, (False, True), (None, 3))
+    if not (weighted and (mode == "max" or layout in UNWEIGHTED))
+    and not (padding is not None and layout not in ONE_TABLE)
 ]
 
 
