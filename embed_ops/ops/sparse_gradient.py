@@ -4,11 +4,11 @@ The gradient is computed in compressed form, the rows that lookups name and thei
 as a dense table. In eager code an autograd node turns the pair into the sparse tensor.
 
 Sparse tensors are fragile in the compiler's graphs (pytorch/pytorch#173053), and come out of them
-uncoalesced. So in compiled code the table is looked up detached, and its place in the autograd graph
-is taken by a *placeholder* that belongs to the weight. The rows and values are dense tensors of the
-backward graph, which *deposits* them under the weight's *ticket* (``embed_ops::deposit``). When
-autograd arrives at the placeholder, outside of the graph, a hook assembles the sparse tensor there
-and hands it to autograd as the gradient of the weight: hooks of the weight run, and gradients
+uncoalesced. So in compiled code the table is looked up detached, and its place in the autograd
+graph is taken by a *placeholder* that belongs to the weight. The rows and values are dense tensors
+of the backward graph, which *deposits* them under the weight's *ticket* (``embed_ops::deposit``).
+When autograd arrives at the placeholder, outside of the graph, a hook assembles the sparse tensor
+there and hands it to autograd as the gradient of the weight: hooks of the weight run, and gradients
 accumulate, as in eager code. (Hooks on the weight also run once with None, since the graph has no
 gradient for it itself.)
 
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -136,7 +137,9 @@ class Slot:
         _slots[number] = self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(None), ()  # a copy of the weight gets a slot of its own when it needs one
+        # A copy of the weight gets a slot of its own when it needs one; what stands in its place in
+        # a file can be loaded with weights_only, and without this library.
+        return OrderedDict, ()
 
     def fits(self, weight: Tensor) -> bool:
         return self._weight() is weight and self.placeholder.device == weight.device
@@ -226,7 +229,7 @@ class _Carry(torch.autograd.Function):
 def slot_of(weight: Tensor) -> Slot:
     """The slot of a leaf that requires grad; made when it is asked for first."""
     slot = getattr(weight, _SLOT, None)
-    if slot is None or not slot.fits(weight):
+    if not isinstance(slot, Slot) or not slot.fits(weight):
         slot = Slot(weight)
         setattr(weight, _SLOT, slot)
     return slot
