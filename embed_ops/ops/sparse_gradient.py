@@ -59,8 +59,9 @@ class Pairs:
     ) -> None:
         if num_unique is not None:
             counts = num_unique.reshape(-1).tolist()  # waits for the device
-            values = [table[:count] for table, count in zip(values, counts, strict=True)]
-            rows = [table[:count] for table, count in zip(rows, counts, strict=True)]
+            # Copies: the padded ones are larger, and may lie in memory that a CUDA graph reuses.
+            values = [table[:count].clone() for table, count in zip(values, counts, strict=True)]
+            rows = [table[:count].clone() for table, count in zip(rows, counts, strict=True)]
         self.values = values
         self.rows = [table.to(torch.int64) for table in rows]
         self.num_embeddings = num_embeddings
