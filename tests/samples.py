@@ -284,6 +284,7 @@ FORWARD: dict[str, list[Sample]] = {
             faithful=False,
         ),
         Sample("embedding", "many indices", lookup(500, 32, 4100), large=True),
+        Sample("embedding", "many rows and indices", lookup(45_000, 24, 1100), large=True),
         *(
             Sample("embedding", f"width {width}", lookup(11, width, 40), large=width > 8)
             for width in (1, 2, 3, 17, 32, 33, 100, 256)
@@ -388,6 +389,9 @@ FORWARD: dict[str, list[Sample]] = {
             "embedding_bag", "many lookups max", fixed(500, 16, 100, 41, mode="max"), large=True
         ),
         Sample("embedding_bag", "many lookups weighted", csr(500, 8, range(91), True), large=True),
+        Sample(
+            "embedding_bag", "many rows and lookups", csr(70_000, 16, range(60), True), large=True
+        ),
         *(
             Sample("embedding_bag", f"width {width}", fixed(9, width, 6, 7, True), large=True)
             for width in (1, 17, 32, 33, 100, 256)
@@ -413,6 +417,12 @@ FORWARD: dict[str, list[Sample]] = {
         ),
         Sample(
             "multi_embedding", "many lookups", tables((400, 90, 7), (8, 32, 3), 1100), large=True
+        ),
+        Sample(
+            "multi_embedding",
+            "many rows and lookups",
+            tables((30_000, 50), (36, 3), 1100),
+            large=True,
         ),
         Sample("multi_embedding", "pooled", tables((5, 3, 4), (4, 1, 3), 3, POOLED)),
         Sample(

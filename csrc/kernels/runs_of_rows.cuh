@@ -226,7 +226,7 @@ __global__ void __launch_bounds__(256) pad_rows_kernel(
 // list_rows_kernel, the sort and the sum for as many lookups as one block holds, of one table;
 // `row_bits` tell rows and kNoRow apart.
 template <class Index, int kThreads, int kItems>
-__global__ void __launch_bounds__(kThreads) order_in_one_block_kernel(
+__global__ void __launch_bounds__(kThreads, 1) order_in_one_block_kernel(
     const __grid_constant__ OneTable<char> table,
     const __grid_constant__ SourcesView<Index> sources,
     int row_bits,
