@@ -20,6 +20,7 @@
 
 namespace embed_ops {
 
+using Shape = torch::headeronly::IntHeaderOnlyArrayRef;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
@@ -55,16 +56,16 @@ inline std::string dtype_name(ScalarType type) {
 }
 
 // As Python prints a tuple: (), (3,), (2, 3).
-inline std::string shape_text(const int64_t* sizes, int64_t count) {
+inline std::string shape_text(Shape shape) {
   std::string text = "(";
-  for (int64_t i = 0; i < count; ++i) {
-    text += concat(i > 0 ? ", " : "", sizes[i]);
+  for (size_t i = 0; i < shape.size(); ++i) {
+    text += concat(i > 0 ? ", " : "", shape[i]);
   }
-  return text + (count == 1 ? ",)" : ")");
+  return text + (shape.size() == 1 ? ",)" : ")");
 }
 
 inline std::string shape_text(const Tensor& tensor) {
-  return shape_text(tensor.sizes().data(), tensor.dim());
+  return shape_text(tensor.sizes());
 }
 
 inline std::string device_name(const Tensor& tensor) {
@@ -98,11 +99,9 @@ class Check {
         concat("embed_ops::", name_, ": ", argument, ": expected ", expected, ", got ", got));
   }
 
-  void require(
-      bool condition,
-      const char* argument,
-      const std::string& expected,
-      const std::string& got) const {
+  // For fixed texts. Where a text has to be put together, `if (...) { check.fail(...); }` does that
+  // only when it is needed: it takes longer than a small lookup.
+  void require(bool condition, const char* argument, const char* expected, const char* got) const {
     if (!condition) {
       fail(argument, expected, got);
     }
@@ -156,18 +155,10 @@ class Check {
     }
   }
 
-  void shape(const char* argument, const Tensor& tensor, const std::vector<int64_t>& expected)
-      const {
-    const auto sizes = tensor.sizes();
-    bool same = tensor.dim() == static_cast<int64_t>(expected.size());
-    for (size_t i = 0; same && i < expected.size(); ++i) {
-      same = sizes[i] == expected[i];
-    }
-    if (!same) {
-      fail(
-          argument,
-          concat("shape ", shape_text(expected.data(), static_cast<int64_t>(expected.size()))),
-          concat("shape ", shape_text(tensor)));
+  void shape(const char* argument, const Tensor& tensor, Shape expected) const {
+    const Shape sizes = tensor.sizes();
+    if (!sizes.equals(expected)) {
+      fail(argument, concat("shape ", shape_text(expected)), concat("shape ", shape_text(sizes)));
     }
   }
 

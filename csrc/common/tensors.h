@@ -2,8 +2,10 @@
 
 #pragma once
 
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/ops.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +16,37 @@
 namespace embed_ops {
 
 using OptionalTensor = std::optional<Tensor>;
+
+// Uninitialised, on the device of `like`. torch::stable::new_empty does the same through the
+// dispatcher, by name; that takes longer than the rest of what the host does for a small lookup.
+inline Tensor allocate(const Tensor& like, Shape shape, int32_t dtype) {
+  std::vector<int64_t> strides(shape.size());
+  int64_t stride = 1;
+  for (size_t i = shape.size(); i-- > 0;) {
+    strides[i] = stride;
+    stride *= std::max<int64_t>(shape[i], 1);
+  }
+  int32_t device_type = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  AtenTensorHandle handle = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+      static_cast<int64_t>(shape.size()), shape.data(), strides.data(), dtype, device_type,
+      like.get_device_index(), &handle));
+  return Tensor(handle);
+}
+
+// Of the dtype of `like`, too.
+inline Tensor allocate(const Tensor& like, Shape shape) {
+  int32_t dtype = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  return allocate(like, shape, dtype);
+}
+
+inline Tensor allocate_zeros(const Tensor& like, Shape shape) {
+  Tensor zeros = allocate(like, shape);
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_zero_(zeros.get()));
+  return zeros;
+}
 
 inline Tensor as_contiguous(const Tensor& tensor) {
   return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);

@@ -18,7 +18,7 @@ OffenceSink Cuda::sink(OpId op) const {
 }
 
 void* Cuda::workspace_bytes(int64_t bytes) {
-  workspaces_.push_back(torch::stable::new_empty(like_, {bytes}, ScalarType::Byte));
+  workspaces_.push_back(allocate(like_, {bytes}, aoti_torch_dtype_uint8()));
   return workspaces_.back().mutable_data_ptr();
 }
 

@@ -21,8 +21,8 @@ struct CompressedTensors {
   Tensor rows;
 
   CompressedTensors(const Tensor& grad_output, const Tensor& indices, int64_t size, int64_t dim)
-      : values(torch::stable::new_empty(grad_output, {size, dim})),
-        rows(torch::stable::new_empty(indices, {size})) {}
+      : values(allocate(grad_output, {size, dim})),
+        rows(allocate(indices, {size})) {}
 
   CompressedTable table() const {
     return {values.mutable_data_ptr(), rows.mutable_data_ptr(), rows.size(0)};
@@ -81,7 +81,7 @@ inline int64_t padded_size(
 }
 
 inline Tensor new_counts(const Tensor& like, const std::vector<int64_t>& shape) {
-  return torch::stable::new_empty(like, shape, ScalarType::Long);
+  return allocate(like, shape, aoti_torch_dtype_int64());
 }
 
 template <class Backend>

@@ -30,7 +30,7 @@ Tensor embedding(
   const auto sizes = indices.sizes();
   std::vector<int64_t> shape(sizes.begin(), sizes.end());
   shape.push_back(weight.size(1));
-  Tensor output = torch::stable::new_empty(weight, shape);
+  Tensor output = allocate(weight, shape);
   if (output.numel() == 0) {
     return output;
   }
@@ -55,10 +55,7 @@ inline int64_t check_embedding_gradient(
     int64_t padding_idx) {
   check.float_dtype("grad_output", grad_output);
   check_indices(check, indices, "grad_output", grad_output);
-  check.require(
-      grad_output.dim() == indices.dim() + 1, "grad_output",
-      concat(indices.dim() + 1, indices.dim() == 0 ? " dimension" : " dimensions"),
-      concat("shape ", shape_text(grad_output)));
+  check.rank("grad_output", grad_output, indices.dim() + 1);
   const int64_t dim = grad_output.size(indices.dim());
   const auto sizes = indices.sizes();
   std::vector<int64_t> shape(sizes.begin(), sizes.end());
@@ -101,7 +98,7 @@ Tensor embedding_dense_backward(
       check_embedding_gradient(check, grad_output, indices, num_weights, padding_idx);
   Backend backend(grad_output);
 
-  Tensor grad_weight = torch::stable::new_empty(grad_output, {num_weights, dim});
+  Tensor grad_weight = allocate(grad_output, {num_weights, dim});
   if (grad_weight.numel() == 0) {
     return grad_weight;
   }
@@ -123,12 +120,18 @@ void embedding_renorm_(
     double norm_type) {
   const Check check("embedding_renorm_");
   check_table(check, "weight", weight);
-  check.require(
-      weight.size(1) <= 1 || weight.stride(1) == 1, "weight", "rows of adjacent elements",
-      concat("stride ", weight.stride(1), " between columns"));
+  if (weight.size(1) > 1 && weight.stride(1) != 1) {
+    check.fail(
+        "weight", "rows of adjacent elements",
+        concat("stride ", weight.stride(1), " between columns"));
+  }
   check_indices(check, indices, "weight", weight);
-  check.require(max_norm >= 0, "max_norm", "a value of at least 0", concat(max_norm));
-  check.require(norm_type > 0, "norm_type", "a value above 0", concat(norm_type));
+  if (!(max_norm >= 0)) {
+    check.fail("max_norm", "a value of at least 0", concat(max_norm));
+  }
+  if (!(norm_type > 0)) {
+    check.fail("norm_type", "a value above 0", concat(norm_type));
+  }
   Backend backend(weight);
 
   if (weight.numel() == 0 && indices.numel() == 0) {

@@ -29,9 +29,11 @@ inline void check_bags(
     check.index_dtype("offsets", *offsets);
     check.same_device("offsets", *offsets, other_name, other);
     check.rank("offsets", *offsets, 1);
-    check.require(
-        !include_last_offset || offsets->size(0) >= 1, "offsets",
-        "at least 1 element with include_last_offset", concat("shape ", shape_text(*offsets)));
+    if (include_last_offset && offsets->size(0) < 1) {
+      check.fail(
+          "offsets", "at least 1 element with include_last_offset",
+          concat("shape ", shape_text(*offsets)));
+    }
   } else {
     check.rank("indices", indices, 2, " without offsets");
     check.require(!include_last_offset, "include_last_offset", "False without offsets", "True");
@@ -39,10 +41,7 @@ inline void check_bags(
   if (per_sample_weights) {
     check.same_dtype("per_sample_weights", *per_sample_weights, other_name, other);
     check.same_device("per_sample_weights", *per_sample_weights, other_name, other);
-    const auto sizes = indices.sizes();
-    check.shape(
-        "per_sample_weights", *per_sample_weights,
-        std::vector<int64_t>(sizes.begin(), sizes.end()));
+    check.shape("per_sample_weights", *per_sample_weights, indices.sizes());
   }
 }
 
@@ -111,12 +110,8 @@ std::tuple<Tensor, Tensor> embedding_bag(
 
   const int64_t batch = num_bags(indices, offsets, include_last_offset);
   const int64_t dim = weight.size(1);
-  Tensor output = torch::stable::new_empty(weight, {batch, dim});
-  std::vector<int64_t> argmax_shape{0};
-  if (parsed == Mode::kMax) {
-    argmax_shape = {batch, dim};
-  }
-  Tensor argmax = torch::stable::new_empty(indices, argmax_shape);
+  Tensor output = allocate(weight, {batch, dim});
+  Tensor argmax = parsed == Mode::kMax ? allocate(indices, {batch, dim}) : allocate(indices, {0});
   if (output.numel() == 0) {
     return {output, argmax};
   }
@@ -182,7 +177,7 @@ Tensor embedding_bag_dense_backward(
       scale_grad_by_freq, mode, include_last_offset, padding_idx);
   Backend backend(grad_output);
 
-  Tensor grad_weight = torch::stable::new_empty(grad_output, {num_weights, grad_output.size(1)});
+  Tensor grad_weight = allocate(grad_output, {num_weights, grad_output.size(1)});
   if (grad_weight.numel() == 0) {
     return grad_weight;
   }
@@ -224,10 +219,8 @@ Tensor embedding_bag_per_sample_weights_backward(
   check.padding_idx(padding_idx, weight.size(0));
   Backend backend(weight);
 
-  const auto sizes = indices.sizes();
   // Zeros: offsets may leave lookups at either end that belong to no bag.
-  Tensor output = torch::stable::new_zeros(
-      per_sample_weights, std::vector<int64_t>(sizes.begin(), sizes.end()));
+  Tensor output = allocate_zeros(per_sample_weights, indices.sizes());
   if (output.numel() == 0 || batch == 0) {
     return output;
   }

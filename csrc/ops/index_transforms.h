@@ -18,7 +18,7 @@ Tensor row_ids_from_fixed(const Tensor& indices) {
   check.rank("indices", indices, 2);
   Backend backend(indices);
 
-  Tensor row_ids = torch::stable::new_empty(indices, {indices.numel()});
+  Tensor row_ids = allocate(indices, {indices.numel()});
   if (row_ids.numel() == 0) {
     return row_ids;
   }
@@ -35,13 +35,15 @@ Tensor row_ids_from_csr(const Tensor& offsets, int64_t num_indices, bool include
   const Check check("row_ids_from_csr");
   check.index_dtype("offsets", offsets);
   check.rank("offsets", offsets, 1);
-  check.require(
-      !include_last_offset || offsets.size(0) >= 1, "offsets",
-      "at least 1 element with include_last_offset", concat("shape ", shape_text(offsets)));
+  if (include_last_offset && offsets.size(0) < 1) {
+    check.fail(
+        "offsets", "at least 1 element with include_last_offset",
+        concat("shape ", shape_text(offsets)));
+  }
   check.at_least("num_indices", num_indices, 0);
   Backend backend(offsets);
 
-  Tensor row_ids = torch::stable::new_empty(offsets, {num_indices});
+  Tensor row_ids = allocate(offsets, {num_indices});
   const Tensor dense_offsets = as_contiguous(offsets);
   Lookups lookups;
   lookups.num_indices = num_indices;
@@ -59,7 +61,7 @@ Tensor offsets_from_row_ids(const Tensor& row_ids, int64_t num_bags, bool includ
   check.at_least("num_bags", num_bags, 0);
   Backend backend(row_ids);
 
-  Tensor offsets = torch::stable::new_empty(row_ids, {num_bags + (include_last_offset ? 1 : 0)});
+  Tensor offsets = allocate(row_ids, {num_bags + (include_last_offset ? 1 : 0)});
   const Tensor dense_row_ids = as_contiguous(row_ids);
   backend.offsets(
       {OpId::kOffsetsFromRowIds, integers_of(dense_row_ids), num_bags, integers_of(offsets)});
@@ -89,11 +91,11 @@ std::tuple<Tensor, Tensor, Tensor> transpose(
   Backend backend(indices);
 
   const int64_t count = indices.size(0);
-  Tensor sorted_indices = torch::stable::new_empty(indices, {count});
-  Tensor sorted_row_ids = torch::stable::new_empty(row_ids, {count});
+  Tensor sorted_indices = allocate(indices, {count});
+  Tensor sorted_row_ids = allocate(row_ids, {count});
   Tensor sorted_weights = per_sample_weights
-      ? torch::stable::new_empty(*per_sample_weights, {count})
-      : torch::stable::new_empty(indices, {0}, ScalarType::Float);
+      ? allocate(*per_sample_weights, {count})
+      : allocate(indices, {0}, aoti_torch_dtype_float32());
   if (count == 0) {
     return {sorted_weights, sorted_indices, sorted_row_ids};
   }
@@ -121,10 +123,10 @@ struct RunTensors {
   Tensor offsets;
 
   RunTensors(const Tensor& indices, int64_t size)
-      : rows(torch::stable::new_empty(indices, {size})),
-        inverse(torch::stable::new_empty(indices, {indices.size(0)})),
-        counts(torch::stable::new_empty(indices, {size}, ScalarType::Long)),
-        offsets(torch::stable::new_empty(indices, {size + 1}, ScalarType::Long)) {}
+      : rows(allocate(indices, {size})),
+        inverse(allocate(indices, {indices.size(0)})),
+        counts(allocate(indices, {size}, aoti_torch_dtype_int64())),
+        offsets(allocate(indices, {size + 1}, aoti_torch_dtype_int64())) {}
 
   CompressIndices::Outputs outputs() const {
     return {
@@ -164,7 +166,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> compressed_indices_padded(
 
   const Tensor dense_indices = as_contiguous(indices);
   const RunTensors runs(indices, indices.size(0));
-  Tensor num_unique = torch::stable::new_empty(indices, {}, ScalarType::Long);
+  Tensor num_unique = allocate(indices, {}, aoti_torch_dtype_int64());
   CompressIndices problem{OpId::kCompressedIndicesPadded, integers_of(dense_indices), {}, {}};
   problem.outputs = runs.outputs();
   problem.num_unique = static_cast<int64_t*>(num_unique.mutable_data_ptr());

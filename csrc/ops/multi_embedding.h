@@ -38,20 +38,21 @@ inline void check_table_sizes(
     const Sizes& num_embeddings,
     const Sizes& embedding_dims) {
   check.require(!num_embeddings.empty(), "num_embeddings", "at least 1 value", "0 values");
-  check.require(
-      embedding_dims.size() == num_embeddings.size(), "embedding_dims",
-      concat(num_embeddings.size(), " values (as num_embeddings)"),
-      concat(embedding_dims.size(), " values"));
+  if (embedding_dims.size() != num_embeddings.size()) {
+    check.fail(
+        "embedding_dims", concat(num_embeddings.size(), " values (as num_embeddings)"),
+        concat(embedding_dims.size(), " values"));
+  }
   int64_t tallest = 0;
   int64_t width = 0;
   bool overflow = false;
   for (size_t i = 0; i < num_embeddings.size(); ++i) {
-    check.require(
-        num_embeddings[i] >= 0, "num_embeddings", "values of at least 0",
-        concat(num_embeddings[i]));
-    check.require(
-        embedding_dims[i] >= 1, "embedding_dims", "values of at least 1",
-        concat(embedding_dims[i]));
+    if (num_embeddings[i] < 0) {
+      check.fail("num_embeddings", "values of at least 0", concat(num_embeddings[i]));
+    }
+    if (embedding_dims[i] < 1) {
+      check.fail("embedding_dims", "values of at least 1", concat(embedding_dims[i]));
+    }
     tallest = std::max(tallest, num_embeddings[i]);
     overflow = __builtin_add_overflow(width, embedding_dims[i], &width) || overflow;
   }
@@ -71,9 +72,10 @@ inline void check_storage(
   if (weight.dim() == 1) {
     check.shape("weight", weight, {packed_elements(num_embeddings, embedding_dims)});
   } else {
-    check.require(
-        weight.dim() == 2, "weight", "1 (packed) or 2 (padded) dimensions",
-        concat("shape ", shape_text(weight)));
+    if (weight.dim() != 2) {
+      check.fail(
+          "weight", "1 (packed) or 2 (padded) dimensions", concat("shape ", shape_text(weight)));
+    }
     check.shape("weight", weight, padded_shape(num_embeddings, embedding_dims));
   }
 }
@@ -121,10 +123,11 @@ inline void check_multi_lookups(
     const Tensor& other) {
   check_indices(check, indices, other_name, other);
   if (!offsets) {
-    check.require(
-        indices.dim() == 2 && indices.size(1) == num_tables, "indices",
-        concat("shape (batch, ", num_tables, ") without offsets"),
-        concat("shape ", shape_text(indices)));
+    if (indices.dim() != 2 || indices.size(1) != num_tables) {
+      check.fail(
+          "indices", concat("shape (batch, ", num_tables, ") without offsets"),
+          concat("shape ", shape_text(indices)));
+    }
     check.require(!per_sample_weights, "per_sample_weights", "None without offsets", "a tensor");
     return;
   }
@@ -133,10 +136,11 @@ inline void check_multi_lookups(
   check.same_device("offsets", *offsets, other_name, other);
   check.rank("offsets", *offsets, 1);
   const int64_t count = offsets->size(0);
-  check.require(
-      count >= 1 && (count - 1) % num_tables == 0, "offsets",
-      concat("a multiple of ", num_tables, " elements plus 1"),
-      concat("shape ", shape_text(*offsets)));
+  if (count < 1 || (count - 1) % num_tables != 0) {
+    check.fail(
+        "offsets", concat("a multiple of ", num_tables, " elements plus 1"),
+        concat("shape ", shape_text(*offsets)));
+  }
   if (per_sample_weights) {
     check.same_dtype("per_sample_weights", *per_sample_weights, other_name, other);
     check.same_device("per_sample_weights", *per_sample_weights, other_name, other);
@@ -188,9 +192,9 @@ inline void check_weights(const Check& check, const std::vector<Tensor>& weights
     check_table(check, "weights", weight);
     check.same_dtype("weights", weight, "weights[0]", weights[0]);
     check.same_device("weights", weight, "weights[0]", weights[0]);
-    check.require(
-        weight.size(1) >= 1, "weights", "a width of at least 1",
-        concat("shape ", shape_text(weight)));
+    if (weight.size(1) < 1) {
+      check.fail("weights", "a width of at least 1", concat("shape ", shape_text(weight)));
+    }
   }
 }
 
@@ -258,8 +262,7 @@ Tensor multi_gather(
     const OptionalTensor& per_sample_weights,
     Mode mode) {
   const int64_t num_tables = static_cast<int64_t>(tables.size());
-  Tensor output =
-      torch::stable::new_empty(like, {multi_batch(num_tables, indices, offsets), width});
+  Tensor output = allocate(like, {multi_batch(num_tables, indices, offsets), width});
   if (output.numel() == 0) {
     return output;
   }
@@ -308,7 +311,7 @@ Tensor multi_weights_grad(
     const Tensor& per_sample_weights,
     Mode mode) {
   // Zeros: offsets may leave lookups at either end that belong to no bag.
-  Tensor output = torch::stable::new_zeros(per_sample_weights, {indices.size(0)});
+  Tensor output = allocate_zeros(per_sample_weights, {indices.size(0)});
   if (output.numel() == 0 || grad_output.size(0) == 0) {
     return output;
   }
@@ -366,11 +369,9 @@ Tensor multi_embedding_dense_backward(
   Tensor grad_weight;
   if (padded) {
     // Zeros: the corners that pad a table to the tallest one belong to no table.
-    grad_weight =
-        torch::stable::new_zeros(grad_output, padded_shape(num_embeddings, embedding_dims));
+    grad_weight = allocate_zeros(grad_output, padded_shape(num_embeddings, embedding_dims));
   } else {
-    grad_weight =
-        torch::stable::new_empty(grad_output, {packed_elements(num_embeddings, embedding_dims)});
+    grad_weight = allocate(grad_output, {packed_elements(num_embeddings, embedding_dims)});
   }
   if (grad_weight.numel() == 0) {
     return grad_weight;
@@ -454,8 +455,7 @@ std::vector<Tensor> multi_embedding_list_dense_backward(
 
   std::vector<Tensor> grad_weights;
   for (size_t i = 0; i < num_embeddings.size(); ++i) {
-    grad_weights.push_back(
-        torch::stable::new_empty(grad_output, {num_embeddings[i], embedding_dims[i]}));
+    grad_weights.push_back(allocate(grad_output, {num_embeddings[i], embedding_dims[i]}));
   }
   multi_scatter(
       backend, OpId::kMultiEmbeddingListDenseBackward, tables_of(grad_weights, /*gradient=*/true),
