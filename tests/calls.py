@@ -94,6 +94,21 @@ def floats(result: Any) -> list[Tensor]:
     return [tensor for tensor in outputs(result) if tensor.is_floating_point()]
 
 
+def as_function_of_leaves(
+    op: str, arguments: Arguments
+) -> tuple[Callable[..., tuple[Tensor, ...]], list[Tensor]]:
+    """The op as a function of its differentiable tensors alone, and these tensors, as leaves."""
+    arguments = requiring_grad(arguments)
+    inputs = leaves(arguments)
+
+    def function(*tensors: Tensor) -> tuple[Tensor, ...]:
+        replacement = {id(old): new for old, new in zip(inputs, tensors, strict=True)}
+        given = map_tensors(lambda tensor: replacement.get(id(tensor), tensor), arguments)
+        return tuple(floats(call(op, given)))
+
+    return function, inputs
+
+
 def gradients_by_name(arguments: Arguments, gradients: list[Tensor]) -> dict[str, Any]:
     """``gradients``, in the order of :func:`leaves`, under the names of the arguments."""
     rest = iter(gradients)

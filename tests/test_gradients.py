@@ -10,29 +10,16 @@ from asserts import assert_gradients, assert_same_bits
 from calls import (
     DIFFERENTIABLE,
     Arguments,
+    as_function_of_leaves,
     call,
     floats,
     gradients_by_name,
     leaves,
-    map_tensors,
     requiring_grad,
 )
 from samples import DIFFERENTIABLE_SAMPLES, FLOAT_DTYPES, FORWARD_SAMPLES, Sample
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
-
-
-def as_function_of_leaves(sample: Sample, device: str) -> tuple[Any, list[Tensor]]:
-    """The op as a function of its differentiable tensors alone, and these tensors."""
-    arguments = requiring_grad(sample.arguments(device, torch.float64))
-    inputs = leaves(arguments)
-
-    def function(*tensors: Tensor) -> tuple[Tensor, ...]:
-        replacement = {id(old): new for old, new in zip(inputs, tensors, strict=True)}
-        given = map_tensors(lambda tensor: replacement.get(id(tensor), tensor), arguments)
-        return tuple(floats(call(sample.op, given)))
-
-    return function, inputs
 
 
 def how(sample: Sample, device: str) -> dict[str, Any]:
@@ -43,13 +30,13 @@ def how(sample: Sample, device: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("sample", [s for s in DIFFERENTIABLE_SAMPLES if s.faithful], ids=str)
 def test_gradcheck(sample: Sample, device: str) -> None:
-    function, inputs = as_function_of_leaves(sample, device)
+    function, inputs = as_function_of_leaves(sample.op, sample.arguments(device, torch.float64))
     assert gradcheck(function, inputs, **how(sample, device))
 
 
 @pytest.mark.parametrize("sample", DIFFERENTIABLE_SAMPLES, ids=str)
 def test_gradgradcheck(sample: Sample, device: str) -> None:
-    function, inputs = as_function_of_leaves(sample, device)
+    function, inputs = as_function_of_leaves(sample.op, sample.arguments(device, torch.float64))
     assert gradgradcheck(function, inputs, **how(sample, device))
 
 

@@ -18,12 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Gradients = tuple[Any, ...]
-"""One entry per argument of the op: a tensor, a list of them, or None."""
-
 
 def needs_grad(ctx: Any, position: int) -> bool:
-    """Whether the argument at ``position`` needs a gradient.
+    """Whether the argument at ``position`` of an op registered by torch.library needs a gradient.
 
     The dispatcher leaves out trailing arguments that equal their defaults.
     """

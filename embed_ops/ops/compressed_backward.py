@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from . import embedding, embedding_bag
-from ._autograd import Gradients, needs_grad
+from ._autograd import needs_grad
+from ._registration import Gradients
 
 ops = torch.ops.embed_ops
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from . import sparse_gradient
 from ._arguments import op_padding_idx
-from ._autograd import Gradients, divide_rows, is_deterministic, ones
+from ._autograd import divide_rows, is_deterministic, ones
 from ._jagged import open_jagged
+from ._registration import Gradients, register_autograd
 from .embedding_renorm import renorm_
 
 ops = torch.ops.embed_ops
@@ -56,11 +57,11 @@ def embedding(
     if max_norm is not None:
         renorm_(weight, input, max_norm, norm_type)
     if sparse and sparse_gradient.wanted_for(weight):
-        rows = ops.embedding(weight.detach(), input, padding)
+        rows = _embedding(weight.detach(), input, padding)
         return sparse_gradient.attach(
             rows, weight, input, scale_grad_by_freq=scale_grad_by_freq, padding_idx=padding
         )
-    return ops.embedding(weight, input, padding, scale_grad_by_freq)
+    return _embedding(weight, input, padding, scale_grad_by_freq)
 
 
 def _save_for_embedding(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -71,7 +72,7 @@ def _save_for_embedding(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> No
 
 def _backward_of_embedding(ctx: Any, grad_output: Tensor) -> Gradients:
     (indices,) = ctx.saved_tensors
-    grad_weight = ops.embedding_dense_backward(
+    grad_weight = _embedding_dense_backward(
         grad_output,
         indices,
         ctx.num_weights,
@@ -79,7 +80,7 @@ def _backward_of_embedding(ctx: Any, grad_output: Tensor) -> Gradients:
         ctx.scale_grad_by_freq,
         is_deterministic(),
     )
-    return grad_weight, None, None, None
+    return (grad_weight,)
 
 
 def _save_for_dense_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -92,7 +93,7 @@ def _backward_of_dense_backward(ctx: Any, grad_weight: Tensor) -> Gradients:
     grad_grad = adjoint(
         grad_weight, indices, ctx.num_weights, ctx.padding_idx, ctx.scale_grad_by_freq
     )
-    return grad_grad, None, None, None, None, None
+    return (grad_grad,)
 
 
 def adjoint(
@@ -115,11 +116,10 @@ def adjoint(
     return rows.reshape(*indices.shape, grad_weight.shape[1])
 
 
-torch.library.register_autograd(
-    "embed_ops::embedding", _backward_of_embedding, setup_context=_save_for_embedding
-)
-torch.library.register_autograd(
-    "embed_ops::embedding_dense_backward",
+_embedding = register_autograd("embedding", ["weight"], _backward_of_embedding, _save_for_embedding)
+_embedding_dense_backward = register_autograd(
+    "embedding_dense_backward",
+    ["grad_output"],
     _backward_of_dense_backward,
-    setup_context=_save_for_dense_backward,
+    _save_for_dense_backward,
 )

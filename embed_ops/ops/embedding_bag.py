@@ -9,8 +9,9 @@ from torch import Tensor
 
 from . import _weighted_mean, sparse_gradient
 from ._arguments import fail, op_padding_idx
-from ._autograd import Gradients, divide_rows, is_deterministic, needs_grad, ones
+from ._autograd import divide_rows, is_deterministic, ones
 from ._jagged import open_jagged, open_jagged_weights
+from ._registration import Gradients, register_autograd
 from .embedding_renorm import renorm_
 
 ops = torch.ops.embed_ops
@@ -75,7 +76,7 @@ def embedding_bag(
     if max_norm is not None:
         renorm_(weight, input, max_norm, norm_type)
     is_sparse = sparse and sparse_gradient.wanted_for(weight)
-    output, argmax = ops.embedding_bag(
+    output, argmax = _embedding_bag(
         weight.detach() if is_sparse else weight,
         input,
         offsets,
@@ -137,18 +138,20 @@ def _save_for_embedding_bag(
     ctx.mark_non_differentiable(argmax)
     ctx.set_materialize_grads(False)
     # The table is kept only for the gradient of the per-sample weights.
-    ctx.save_for_backward(indices, offsets, weights, argmax, weight if needs_grad(ctx, 5) else None)
+    ctx.save_for_backward(
+        indices, offsets, weights, argmax, weight if ctx.needs_input_grad[1] else None
+    )
 
 
 def _backward_of_embedding_bag(
     ctx: Any, grad_output: Tensor | None, grad_argmax: None
 ) -> Gradients:
     if grad_output is None:
-        return (None,) * 8
+        return None, None
     indices, offsets, weights, argmax, weight = ctx.saved_tensors
     grad_weight = grad_weights = None
-    if needs_grad(ctx, 0):
-        grad_weight = ops.embedding_bag_dense_backward(
+    if ctx.needs_input_grad[0]:
+        grad_weight = _embedding_bag_dense_backward(
             grad_output,
             indices,
             offsets,
@@ -160,11 +163,11 @@ def _backward_of_embedding_bag(
             *ctx.options,
             is_deterministic(),
         )
-    if needs_grad(ctx, 5):
-        grad_weights = ops.embedding_bag_per_sample_weights_backward(
+    if ctx.needs_input_grad[1]:
+        grad_weights = _embedding_bag_per_sample_weights_backward(
             grad_output, weight, indices, offsets, weights, ctx.mode, *ctx.options
         )
-    return grad_weight, None, None, None, None, grad_weights, None, None
+    return grad_weight, grad_weights
 
 
 def _save_for_dense_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -173,14 +176,14 @@ def _save_for_dense_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) 
     ctx.num_weights = num_weights
     ctx.options = tuple(rest[:2])
     ctx.save_for_backward(
-        indices, offsets, weights, argmax, grad_output if needs_grad(ctx, 3) else None
+        indices, offsets, weights, argmax, grad_output if ctx.needs_input_grad[1] else None
     )
 
 
 def _backward_of_dense_backward(ctx: Any, grad_weight: Tensor) -> Gradients:
     indices, offsets, weights, argmax, grad_output = ctx.saved_tensors
     bags = indices, offsets, weights, argmax
-    wanted = needs_grad(ctx, 0), needs_grad(ctx, 3)
+    wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
     grad_grad, grad_weights = adjoint(
         grad_weight,
         grad_output,
@@ -191,7 +194,7 @@ def _backward_of_dense_backward(ctx: Any, grad_weight: Tensor) -> Gradients:
         ctx.options,
         wanted,
     )
-    return grad_grad, None, None, grad_weights, *(None,) * 7
+    return grad_grad, grad_weights
 
 
 def adjoint(
@@ -274,8 +277,8 @@ def _save_for_weights_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor
         indices,
         offsets,
         weights,
-        grad_output if needs_grad(ctx, 1) or (is_mean and needs_grad(ctx, 4)) else None,
-        weight if needs_grad(ctx, 0) or (is_mean and needs_grad(ctx, 4)) else None,
+        grad_output if ctx.needs_input_grad[1] or (is_mean and ctx.needs_input_grad[2]) else None,
+        weight if ctx.needs_input_grad[0] or (is_mean and ctx.needs_input_grad[2]) else None,
     )
 
 
@@ -284,7 +287,7 @@ def _backward_of_weights_backward(ctx: Any, grad: Tensor) -> Gradients:
     factors, grad_weights = grad, None
     if ctx.mode == "mean":
         dot_products = None
-        if needs_grad(ctx, 4):
+        if ctx.needs_input_grad[2]:
             dot_products = ops.embedding_bag_per_sample_weights_backward(
                 grad_output, weight, indices, offsets, weights, "sum", *ctx.options
             )
@@ -295,11 +298,11 @@ def _backward_of_weights_backward(ctx: Any, grad: Tensor) -> Gradients:
             dot_products,
         )
     grad_grad = grad_weight = None
-    if needs_grad(ctx, 0):
+    if ctx.needs_input_grad[0]:
         grad_grad = ops.embedding_bag(
             weight, indices, offsets, False, "sum", factors, *ctx.options
         )[0]
-    if needs_grad(ctx, 1):
+    if ctx.needs_input_grad[1]:
         grad_weight = ops.embedding_bag_dense_backward(
             grad_output,
             indices,
@@ -312,21 +315,24 @@ def _backward_of_weights_backward(ctx: Any, grad: Tensor) -> Gradients:
             *ctx.options,
             is_deterministic(),
         )
-    return grad_grad, grad_weight, None, None, grad_weights, None, None, None
+    return grad_grad, grad_weight, grad_weights
 
 
-torch.library.register_autograd(
-    "embed_ops::embedding_bag",
+_embedding_bag = register_autograd(
+    "embedding_bag",
+    ["weight", "per_sample_weights"],
     _backward_of_embedding_bag,
-    setup_context=_save_for_embedding_bag,
+    _save_for_embedding_bag,
 )
-torch.library.register_autograd(
-    "embed_ops::embedding_bag_dense_backward",
+_embedding_bag_dense_backward = register_autograd(
+    "embedding_bag_dense_backward",
+    ["grad_output", "per_sample_weights"],
     _backward_of_dense_backward,
-    setup_context=_save_for_dense_backward,
+    _save_for_dense_backward,
 )
-torch.library.register_autograd(
-    "embed_ops::embedding_bag_per_sample_weights_backward",
+_embedding_bag_per_sample_weights_backward = register_autograd(
+    "embedding_bag_per_sample_weights_backward",
+    ["grad_output", "weight", "per_sample_weights"],
     _backward_of_weights_backward,
-    setup_context=_save_for_weights_backward,
+    _save_for_weights_backward,
 )

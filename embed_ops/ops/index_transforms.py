@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ._arguments import NO_PADDING
-from ._autograd import Gradients, needs_grad
+from ._autograd import needs_grad
+from ._registration import Gradients
 
 ops = torch.ops.embed_ops
 

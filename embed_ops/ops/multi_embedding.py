@@ -10,8 +10,9 @@ from torch import Tensor
 
 from . import _weighted_mean, sparse_gradient
 from ._arguments import fail
-from ._autograd import Gradients, is_deterministic, needs_grad
-from .multi_embedding_list import MultiBags
+from ._autograd import is_deterministic
+from ._registration import Gradients, register_autograd
+from .multi_embedding_list import MultiBags, multi_embedding_list
 
 ops = torch.ops.embed_ops
 
@@ -68,7 +69,7 @@ def multi_embedding(
         weights = list(weight)
         is_sparse = sparse and any(map(sparse_gradient.wanted_for, weights))
         tables = [table.detach() for table in weights] if is_sparse else weights
-        output = ops.multi_embedding_list(tables, input, offsets, mode, per_sample_weights)
+        output = multi_embedding_list(tables, input, offsets, mode, per_sample_weights)
         num_embeddings = [table.shape[0] for table in weights]
         embedding_dims = [table.shape[1] for table in weights]
     elif num_embeddings is None or embedding_dims is None:
@@ -81,7 +82,7 @@ def multi_embedding(
     else:
         weights = [weight]
         is_sparse = sparse and sparse_gradient.wanted_for(weight)
-        output = ops.multi_embedding(
+        output = _multi_embedding(
             weight.detach() if is_sparse else weight,
             input,
             num_embeddings,
@@ -109,14 +110,14 @@ def _save_for_multi_embedding(ctx: Any, inputs: tuple[Any, ...], output: Tensor)
     ctx.sizes = num_embeddings, embedding_dims
     ctx.padded = weight.dim() == 2
     # The tables are kept only for the gradient of the per-sample weights.
-    ctx.save_for_backward(indices, offsets, weights, weight if needs_grad(ctx, 6) else None)
+    ctx.save_for_backward(indices, offsets, weights, weight if ctx.needs_input_grad[1] else None)
 
 
 def _backward_of_multi_embedding(ctx: Any, grad_output: Tensor) -> Gradients:
     indices, offsets, weights, weight = ctx.saved_tensors
     grad_weight = grad_weights = None
-    if needs_grad(ctx, 0):
-        grad_weight = ops.multi_embedding_dense_backward(
+    if ctx.needs_input_grad[0]:
+        grad_weight = _multi_embedding_dense_backward(
             grad_output,
             indices,
             *ctx.sizes,
@@ -126,31 +127,33 @@ def _backward_of_multi_embedding(ctx: Any, grad_output: Tensor) -> Gradients:
             ctx.padded,
             is_deterministic(),
         )
-    if needs_grad(ctx, 6):
-        grad_weights = ops.multi_embedding_per_sample_weights_backward(
+    if ctx.needs_input_grad[1]:
+        grad_weights = _multi_embedding_per_sample_weights_backward(
             grad_output, weight, indices, *ctx.sizes, offsets, ctx.mode, weights
         )
-    return grad_weight, None, None, None, None, None, grad_weights
+    return grad_weight, grad_weights
 
 
 def _save_for_dense_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     grad_output, indices, num_embeddings, embedding_dims, offsets, ctx.mode, weights, _, _ = inputs
     ctx.sizes = num_embeddings, embedding_dims
-    ctx.save_for_backward(indices, offsets, weights, grad_output if needs_grad(ctx, 6) else None)
+    ctx.save_for_backward(
+        indices, offsets, weights, grad_output if ctx.needs_input_grad[1] else None
+    )
 
 
 def _backward_of_dense_backward(ctx: Any, grad_weight: Tensor) -> Gradients:
     indices, offsets, weights, grad_output = ctx.saved_tensors
     grad_grad = grad_weights = None
-    if needs_grad(ctx, 0):
+    if ctx.needs_input_grad[0]:
         grad_grad = ops.multi_embedding(
             grad_weight, indices, *ctx.sizes, offsets, ctx.mode, weights
         )
-    if needs_grad(ctx, 6):
+    if ctx.needs_input_grad[1]:
         grad_weights = ops.multi_embedding_per_sample_weights_backward(
             grad_output, grad_weight, indices, *ctx.sizes, offsets, ctx.mode, weights
         )
-    return grad_grad, None, None, None, None, None, grad_weights, None, None
+    return grad_grad, grad_weights
 
 
 def _save_for_weights_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -164,8 +167,8 @@ def _save_for_weights_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor
         indices,
         offsets,
         weights,
-        grad_output if needs_grad(ctx, 1) or (is_mean and needs_grad(ctx, 7)) else None,
-        weight if needs_grad(ctx, 0) or (is_mean and needs_grad(ctx, 7)) else None,
+        grad_output if ctx.needs_input_grad[1] or (is_mean and ctx.needs_input_grad[2]) else None,
+        weight if ctx.needs_input_grad[0] or (is_mean and ctx.needs_input_grad[2]) else None,
     )
 
 
@@ -174,7 +177,7 @@ def _backward_of_weights_backward(ctx: Any, grad: Tensor) -> Gradients:
     factors, grad_weights = grad, None
     if ctx.mode == "mean":
         dot_products = None
-        if needs_grad(ctx, 7):
+        if ctx.needs_input_grad[2]:
             dot_products = ops.multi_embedding_per_sample_weights_backward(
                 grad_output, weight, indices, *ctx.sizes, offsets, "sum", weights
             )
@@ -185,9 +188,9 @@ def _backward_of_weights_backward(ctx: Any, grad: Tensor) -> Gradients:
             dot_products,
         )
     grad_grad = grad_weight = None
-    if needs_grad(ctx, 0):
+    if ctx.needs_input_grad[0]:
         grad_grad = ops.multi_embedding(weight, indices, *ctx.sizes, offsets, "sum", factors)
-    if needs_grad(ctx, 1):
+    if ctx.needs_input_grad[1]:
         grad_weight = ops.multi_embedding_dense_backward(
             grad_output,
             indices,
@@ -198,21 +201,24 @@ def _backward_of_weights_backward(ctx: Any, grad: Tensor) -> Gradients:
             ctx.padded,
             is_deterministic(),
         )
-    return grad_grad, grad_weight, None, None, None, None, None, grad_weights
+    return grad_grad, grad_weight, grad_weights
 
 
-torch.library.register_autograd(
-    "embed_ops::multi_embedding",
+_multi_embedding = register_autograd(
+    "multi_embedding",
+    ["weight", "per_sample_weights"],
     _backward_of_multi_embedding,
-    setup_context=_save_for_multi_embedding,
+    _save_for_multi_embedding,
 )
-torch.library.register_autograd(
-    "embed_ops::multi_embedding_dense_backward",
+_multi_embedding_dense_backward = register_autograd(
+    "multi_embedding_dense_backward",
+    ["grad_output", "per_sample_weights"],
     _backward_of_dense_backward,
-    setup_context=_save_for_dense_backward,
+    _save_for_dense_backward,
 )
-torch.library.register_autograd(
-    "embed_ops::multi_embedding_per_sample_weights_backward",
+_multi_embedding_per_sample_weights_backward = register_autograd(
+    "multi_embedding_per_sample_weights_backward",
+    ["grad_output", "weight", "per_sample_weights"],
     _backward_of_weights_backward,
-    setup_context=_save_for_weights_backward,
+    _save_for_weights_backward,
 )

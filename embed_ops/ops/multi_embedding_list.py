@@ -1,8 +1,4 @@
-"""multi_embedding_list: multi_embedding over tables that are separate tensors.
-
-The backward functions return exactly as many entries as their op was called with: torch compares
-the two structures where an argument is a list of tensors.
-"""
+"""multi_embedding_list: multi_embedding over tables that are separate tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +9,8 @@ import torch
 from torch import Tensor
 
 from . import _weighted_mean
-from ._autograd import Gradients, is_deterministic, needs_grad, ones
+from ._autograd import is_deterministic, ones
+from ._registration import Gradients, register_autograd
 
 ops = torch.ops.embed_ops
 
@@ -41,22 +38,22 @@ def _save_for_list(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     tables, indices, offsets, ctx.mode, weights = inputs
     ctx.sizes = [table.shape[0] for table in tables], [table.shape[1] for table in tables]
     # The tables are kept only for the gradient of the per-sample weights.
-    keep_tables = weights is not None and weights.requires_grad
-    ctx.save_for_backward(indices, offsets, weights, *(tables if keep_tables else ()))
+    kept = tables if ctx.needs_input_grad[0] else ()
+    ctx.save_for_backward(indices, offsets, weights, *kept)
 
 
 def _backward_of_list(ctx: Any, grad_output: Tensor) -> Gradients:
     indices, offsets, weights, *tables = ctx.saved_tensors
-    wanted = ctx.needs_input_grad[0]
+    by_weights, *wanted, _ = ctx.needs_input_grad
     grad_tables: list[Tensor | None] = [None] * len(wanted)
     if any(wanted):
         grad_tables = _grad_of_wanted(ctx, grad_output, indices, offsets, weights, wanted)
     grad_weights = None
-    if needs_grad(ctx, 4):
-        grad_weights = ops.multi_embedding_list_per_sample_weights_backward(
+    if by_weights:
+        grad_weights = _list_weights_backward(
             grad_output, tables, indices, offsets, ctx.mode, weights
         )
-    return (grad_tables, None, None, None, grad_weights)[: len(ctx.needs_input_grad)]
+    return grad_weights, *grad_tables
 
 
 def _grad_of_wanted(
@@ -76,7 +73,7 @@ def _grad_of_wanted(
         columns = grad_output.split(embedding_dims, dim=1)
         grad_output = torch.cat([columns[table] for table in tables], dim=1)
         indices = torch.stack([indices[:, table] for table in tables], dim=1)
-    computed = ops.multi_embedding_list_dense_backward(
+    computed = _list_dense_backward(
         grad_output,
         indices,
         [num_embeddings[table] for table in tables],
@@ -92,45 +89,39 @@ def _grad_of_wanted(
 
 def _save_for_dense_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     grad_output, indices, _, _, offsets, ctx.mode, weights, _ = inputs
-    keep_grad = weights is not None and weights.requires_grad
-    ctx.save_for_backward(indices, offsets, weights, grad_output if keep_grad else None)
+    grad = grad_output if ctx.needs_input_grad[1] else None
+    ctx.save_for_backward(indices, offsets, weights, grad)
 
 
-def _backward_of_dense_backward(ctx: Any, grad_tables: list[Tensor]) -> Gradients:
+def _backward_of_dense_backward(ctx: Any, *grad_tables: Tensor) -> Gradients:
     indices, offsets, weights, grad_output = ctx.saved_tensors
     grad_grad = grad_weights = None
-    if needs_grad(ctx, 0):
+    if ctx.needs_input_grad[0]:
         grad_grad = ops.multi_embedding_list(grad_tables, indices, offsets, ctx.mode, weights)
-    if needs_grad(ctx, 6):
+    if ctx.needs_input_grad[1]:
         grad_weights = ops.multi_embedding_list_per_sample_weights_backward(
             grad_output, grad_tables, indices, offsets, ctx.mode, weights
         )
-    gradients = (grad_grad, None, None, None, None, None, grad_weights, None)
-    return gradients[: len(ctx.needs_input_grad)]
+    return grad_grad, grad_weights
 
 
 def _save_for_weights_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     grad_output, tables, indices, offsets, ctx.mode, weights = inputs
     ctx.sizes = [table.shape[0] for table in tables], [table.shape[1] for table in tables]
-    by_weights = ctx.mode == "mean" and weights.requires_grad
-    keep_grad = by_weights or any(table.requires_grad for table in tables)
-    keep_tables = by_weights or grad_output.requires_grad
-    ctx.save_for_backward(
-        indices,
-        offsets,
-        weights,
-        grad_output if keep_grad else None,
-        *(tables if keep_tables else ()),
-    )
+    by_grad, by_weights, *by_tables, _ = ctx.needs_input_grad
+    by_weights = by_weights and ctx.mode == "mean"
+    grad = grad_output if by_weights or any(by_tables) else None
+    kept = tables if by_weights or by_grad else ()
+    ctx.save_for_backward(indices, offsets, weights, grad, *kept)
 
 
 def _backward_of_weights_backward(ctx: Any, grad: Tensor) -> Gradients:
     indices, offsets, weights, grad_output, *tables = ctx.saved_tensors
-    wanted = ctx.needs_input_grad[1]
+    by_grad, by_weights, *wanted, _ = ctx.needs_input_grad
     factors, grad_weights = grad, None
     if ctx.mode == "mean":
         dot_products = None
-        if needs_grad(ctx, 5):
+        if by_weights:
             dot_products = ops.multi_embedding_list_per_sample_weights_backward(
                 grad_output, tables, indices, offsets, "sum", weights
             )
@@ -142,27 +133,30 @@ def _backward_of_weights_backward(ctx: Any, grad: Tensor) -> Gradients:
         )
     grad_grad = None
     grad_tables: list[Tensor | None] = [None] * len(wanted)
-    if needs_grad(ctx, 0):
+    if by_grad:
         grad_grad = ops.multi_embedding_list(tables, indices, offsets, "sum", factors)
     if any(wanted):
         grad_tables = ops.multi_embedding_list_dense_backward(
             grad_output, indices, *ctx.sizes, offsets, "sum", factors, is_deterministic()
         )
-    return grad_grad, grad_tables, None, None, None, grad_weights
+    return grad_grad, grad_weights, *grad_tables
 
 
-torch.library.register_autograd(
-    "embed_ops::multi_embedding_list",
+multi_embedding_list = register_autograd(
+    "multi_embedding_list",
+    ["per_sample_weights", "weights"],
     _backward_of_list,
-    setup_context=_save_for_list,
+    _save_for_list,
 )
-torch.library.register_autograd(
-    "embed_ops::multi_embedding_list_dense_backward",
+_list_dense_backward = register_autograd(
+    "multi_embedding_list_dense_backward",
+    ["grad_output", "per_sample_weights"],
     _backward_of_dense_backward,
-    setup_context=_save_for_dense_backward,
+    _save_for_dense_backward,
 )
-torch.library.register_autograd(
-    "embed_ops::multi_embedding_list_per_sample_weights_backward",
+_list_weights_backward = register_autograd(
+    "multi_embedding_list_per_sample_weights_backward",
+    ["grad_output", "per_sample_weights", "weights"],
     _backward_of_weights_backward,
-    setup_context=_save_for_weights_backward,
+    _save_for_weights_backward,
 )

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from ._autograd import Gradients
+from ._registration import Gradients
 
 ops = torch.ops.embed_ops
 

@@ -1,0 +1,131 @@
+"""Autograd formulas of the ops, registered so that a call costs little.
+
+A small lookup is bound by the host. ``torch.library.register_autograd`` would add several times the
+kernel's own time to each call of an op, and again to each call of the op that its gradient is; what
+is here does the same in fewer steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._functorch.utils import enable_single_level_autograd_function, unwrap_dead_wrappers
+from torch.autograd import forward_ad
+from torch.compiler import is_compiling
+from torch.overrides import has_torch_function
+
+Gradients = tuple[Any, ...]
+
+_below_autograd = torch._C._AutoDispatchBelowAutograd
+_in_transform = torch._C._are_functorch_transforms_active
+_library = torch.library.Library("embed_ops", "IMPL")
+
+
+def register_autograd(
+    name: str,
+    differentiable: Sequence[str],
+    backward: Callable[..., Gradients],
+    save: Callable[[Any, tuple[Any, ...], Any], None],
+) -> Callable[..., Any]:
+    """Registers an op's autograd formula. torch.func's transforms can use it too.
+
+    Args:
+        name: of the op.
+        differentiable: the names of the arguments that have a gradient; a list of tensors comes
+            last. ``ctx.needs_input_grad`` begins with one entry for each of them, or for each
+            tensor of the list.
+        backward: (ctx, gradient of each output tensor) -> a gradient for each of these entries.
+        save: (ctx, arguments, output) keeps in ctx what backward needs. The arguments are all of
+            the op's, those left to their defaults included.
+
+    Returns:
+        The op, for eager code: it computes what ``torch.ops.embed_ops.<name>`` computes and records
+        it as that does, but goes there without the dispatcher where nobody on that way (a
+        compiler, a transform, a tensor subclass, a tracer) would see the call.
+    """
+    op = getattr(torch.ops.embed_ops, name).default
+    run = op._op  # op itself is but a Python function around it
+    schema = op._schema.arguments
+    defaults = tuple(argument.default_value for argument in schema)
+    positions = [[argument.name for argument in schema].index(each) for each in differentiable]
+    has_list = str(schema[positions[-1]].type) == "List[Tensor]"
+
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        args = inputs[-1]
+        with _below_autograd():
+            output = run(*args)
+        save(ctx, args, output)
+        return tuple(output) if isinstance(output, list) else output
+
+    def forward_in_transform(ctx: Any, *inputs: Any) -> Any:
+        # An autograd.Function turns gradients off, which transforms further out must not notice.
+        with torch.enable_grad():
+            return forward(ctx, *inputs)
+
+    def backward_of_inputs(ctx: Any, *gradients: Any) -> Gradients:
+        return *backward(ctx, *gradients), None
+
+    def inputs_of(args: tuple[Any, ...]) -> list[Any]:
+        """What has a gradient, and then all arguments in one: apply takes longest over those that
+        are not tensors."""
+        inputs = [args[position] for position in positions]
+        if has_list:
+            inputs += inputs.pop()
+        inputs.append(args)
+        return inputs
+
+    record = _autograd_function(name, forward, backward_of_inputs)
+    record_in_transform = _autograd_function(name, forward_in_transform, backward_of_inputs)
+
+    def kernel(*args: Any) -> Any:
+        if forward_ad._current_level >= 0:
+            _refuse_tangents(name, args)
+        if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
+            with _below_autograd():
+                return run(*args)
+        # The dispatcher leaves out trailing arguments that equal their defaults.
+        args += defaults[len(args) :]
+        if _in_transform():
+            with enable_single_level_autograd_function():
+                return record_in_transform(*inputs_of(args))
+        return record(*inputs_of(args))
+
+    def call(*args: Any) -> Any:
+        if (
+            is_compiling()
+            or _in_transform()
+            or forward_ad._current_level >= 0
+            or torch._C._get_tracing_state() is not None
+        ):
+            return op(*args)
+        if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
+            with _below_autograd():
+                return run(*args)
+        if has_torch_function((*args, *args[positions[-1]]) if has_list else args):
+            return op(*args)
+        return record(*inputs_of(unwrap_dead_wrappers(args)))
+
+    _library.impl(name, kernel, "Autograd")
+    return call
+
+
+def _autograd_function(
+    name: str, forward: Callable[..., Any], backward: Callable[..., Gradients]
+) -> Callable[..., Any]:
+    """The apply of a new autograd.Function, without what it does first for calls from anywhere."""
+    members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    function = type(name, (torch.autograd.Function,), members)
+    return super(torch.autograd.Function, function).apply  # type: ignore[misc]
+
+
+def _refuse_tangents(name: str, args: tuple[Any, ...]) -> None:
+    tensors = [each for arg in args for each in (arg if isinstance(arg, list) else [arg])]
+    for tensor in tensors:
+        if isinstance(tensor, Tensor) and forward_ad.unpack_dual(tensor).tangent is not None:
+            raise NotImplementedError(
+                f"embed_ops::{name}: expected tensors without tangents, got one: the ops have no "
+                "forward-mode derivative"
+            )

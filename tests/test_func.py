@@ -1,0 +1,168 @@
+"""torch.func: the ops inside of its transforms, to any depth, give what autograd gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from calls import as_function_of_leaves
+from samples import PURE_SAMPLES, Sample
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.func import functional_call, grad, jacrev, jvp, vjp, vmap
+from torch.nn import functional as F
+
+import embed_ops
+
+# vmap calls the ops once for each element, and says so.
+pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")
+
+Function = Callable[..., tuple[Tensor, ...]]
+
+SMALL_SAMPLES = [sample for sample in PURE_SAMPLES if not sample.large]
+
+
+def by_autograd(function: Function) -> Function:
+    """(inputs, gradients of the outputs) -> the gradients of the inputs, differentiable."""
+
+    def gradients(*tensors: Tensor) -> tuple[Tensor, ...]:
+        inputs, outgoing = _halves(function, tensors)
+        return torch.autograd.grad(
+            function(*inputs), inputs, outgoing, create_graph=True, materialize_grads=True
+        )
+
+    return gradients
+
+
+def by_func(function: Function) -> Function:
+    def gradients(*tensors: Tensor) -> tuple[Tensor, ...]:
+        inputs, outgoing = _halves(function, tensors)
+        return vjp(function, *inputs)[1](outgoing)
+
+    return gradients
+
+
+def _halves(function: Any, tensors: tuple[Tensor, ...]) -> tuple[Any, Any]:
+    count = function.count
+    return tensors[:count], tensors[count:]
+
+
+def twice(differentiate: Callable[[Function], Function], sample: Sample, device: str) -> Any:
+    """The first and the second derivatives of a sample, in random directions."""
+    function, inputs = as_function_of_leaves(sample.op, sample.arguments(device, torch.float64))
+    torch.manual_seed(0)
+    function.count = len(inputs)  # type: ignore[attr-defined]
+    inputs = [*inputs, *(torch.randn_like(out).requires_grad_() for out in function(*inputs))]
+    first = differentiate(function)
+    first.count = len(inputs)  # type: ignore[attr-defined]
+    gradients = first(*inputs)
+    directions = [torch.randn_like(gradient) for gradient in gradients]
+    return gradients, differentiate(first)(*inputs, *directions)
+
+
+@pytest.mark.parametrize("sample", SMALL_SAMPLES, ids=str)
+def test_vjp_of_vjp(sample: Sample, device: str) -> None:
+    torch.testing.assert_close(twice(by_func, sample, device), twice(by_autograd, sample, device))
+
+
+@pytest.fixture
+def table(device: str) -> Tensor:
+    torch.manual_seed(0)
+    return torch.randn(6, 4, dtype=torch.float64, device=device)
+
+
+@pytest.fixture
+def indices(device: str) -> Tensor:
+    return torch.tensor([[1, 2, 0], [5, 5, 3]], device=device)
+
+
+def ours(table: Tensor, indices: Tensor) -> Tensor:
+    return embed_ops.embedding(indices, table).sin().sum()
+
+
+def theirs(table: Tensor, indices: Tensor) -> Tensor:
+    return F.embedding(indices, table).sin().sum()
+
+
+def squared_gradient(function: Any, table: Tensor, indices: Tensor) -> Tensor:
+    return grad(function)(table, indices).square().sum()
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        grad,
+        lambda f: jacrev(jacrev(f)),
+        lambda f: vmap(grad(f), (None, 0)),
+        lambda f: grad(lambda *args: squared_gradient(f, *args)),
+    ],
+    ids=["grad", "hessian", "gradients of each sample", "grad of grad"],
+)
+def test_transforms_of_the_public_functions(transform: Any, table: Tensor, indices: Tensor) -> None:
+    torch.testing.assert_close(transform(ours)(table, indices), transform(theirs)(table, indices))
+
+
+def test_autograd_around_a_transform(table: Tensor, indices: Tensor) -> None:
+    table.requires_grad_()
+    torch.testing.assert_close(
+        *(
+            torch.autograd.grad(squared_gradient(function, table * 2, indices), table)
+            for function in (ours, theirs)
+        )
+    )
+
+
+def test_autograd_through_a_vjp_that_has_ended(table: Tensor, indices: Tensor) -> None:
+    table.requires_grad_()
+    weights = torch.rand(indices.shape, dtype=torch.float64, device=table.device)
+
+    def gradient(bag: Callable[[Tensor, Tensor], Tensor]) -> Any:
+        output, pull = vjp(bag, table, weights)
+        return torch.autograd.grad(
+            sum(each.square().sum() for each in pull(output)), table, retain_graph=True
+        )
+
+    def bag(table: Tensor, weights: Tensor) -> Tensor:
+        return embed_ops.embedding_bag(indices, table, mode="sum", per_sample_weights=weights)
+
+    def plain_bag(table: Tensor, weights: Tensor) -> Tensor:
+        return (F.embedding(indices, table) * weights[..., None]).sum(1)
+
+    torch.testing.assert_close(gradient(bag), gradient(plain_bag))
+
+
+def test_no_grad_inside_of_a_transform(table: Tensor, indices: Tensor) -> None:
+    def loss(lookup: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
+        def function(table: Tensor) -> Tensor:
+            with torch.no_grad():
+                constant = lookup(indices, table)
+            return (lookup(indices, table) * constant).sum()
+
+        return function
+
+    torch.testing.assert_close(
+        grad(loss(embed_ops.embedding))(table), grad(loss(F.embedding))(table)
+    )
+
+
+def test_functional_call(table: Tensor, indices: Tensor) -> None:
+    module = embed_ops.FastEmbedding(6, 4)
+    gradient = grad(lambda w: functional_call(module, {"weight": w}, (indices,)).sin().sum())
+    torch.testing.assert_close(gradient(table), grad(theirs)(table, indices))
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_forward_mode_is_refused(requires_grad: bool, table: Tensor, indices: Tensor) -> None:
+    table.requires_grad_(requires_grad)
+    text = "embed_ops::embedding: expected tensors without tangents"
+    with pytest.raises(NotImplementedError, match=text):
+        jvp(lambda w: ours(w, indices), (table,), (table,))
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(table, torch.ones_like(table))
+        with pytest.raises(NotImplementedError, match=text):
+            ours(dual, indices)
+        with torch.no_grad(), pytest.raises(NotImplementedError, match=text):
+            ours(dual, indices)
+        torch.testing.assert_close(ours(table, indices), theirs(table, indices))
