@@ -180,7 +180,39 @@ def code_of(model: Callable[..., Any], *inputs: Any) -> str:
 
 
 def calls_of(op: str, code: str) -> int:
-    return code.count(f"torch.ops.embed_ops.{op}.default(")
+    return code.count(f"torch.ops.embed_ops.{op}.default._op_dk(torch._C.DispatchKey.")
+
+
+def test_kernels_are_called_directly_and_with_no_argument_more_than_needed(device: str) -> None:
+    table = torch.randn(30, 4, device=device)
+    key, bag = device.upper(), "embed_ops.embedding_bag.default._op_dk(torch._C.DispatchKey"
+    x, begin = INDICES.to(device), torch.tensor([0, 2, 2], device=device)
+    code = code_of(lambda x: F.embedding(x, table), x)
+    assert re.search(
+        rf"embedding\.default\._op_dk\(torch\._C\.DispatchKey\.{key}, \w+, \w+\)", code
+    )
+    code = code_of(lambda x: F.embedding_bag(x, table, mode="sum"), x)
+    assert re.search(rf"{re.escape(bag)}\.{key}, \w+, \w+, None, False, 'sum'\)", code)
+    code = code_of(lambda x, o: F.embedding_bag(x, table, o, padding_idx=3), x.flatten(), begin)
+    pattern = rf"{re.escape(bag)}\.{key}, \w+, \w+, \w+, False, 'mean', None, False, 3\)"
+    assert re.search(pattern, code)
+    assert "'torch.ops.embed_ops" not in code  # as in an assertion about the result
+
+
+@pytest.mark.slow
+def test_cpp_wrapper(device: str) -> None:
+    """Code in another language, which calls the ops through the dispatcher."""
+    words, narrow = nn.Embedding(30, 16, device=device), nn.Embedding(30, 4, device=device)
+
+    def model(x: Tensor) -> Tensor:
+        return words(x).sum(1).sin().sum() + narrow(x).sum() + words(x).cos().sum()
+
+    compiled = torch.compile(model, backend=backend, options={"cpp_wrapper": True})
+    parameters = words.weight, narrow.weight
+    x = INDICES.to(device)
+    torch.testing.assert_close(
+        torch.autograd.grad(compiled(x), parameters), torch.autograd.grad(model(x), parameters)
+    )
 
 
 def test_a_lookup_fuses_with_what_reads_it(device: str) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch.fx import Graph, GraphModule
 
+from .direct import register_lowerings
+
 GraphPass = Callable[[Graph], None]
 
 # Where Inductor lets others at the graphs that it makes code from, forward and backward.
@@ -41,6 +43,7 @@ def compile_with_inductor(
     """
     from torch._inductor import config
 
+    register_lowerings()
     # The object torch.compile itself makes for "inductor": what a mode means and which options
     # exist is Inductor's business.
     inductor = torch._TorchCompileInductorWrapper(mode, options, None)
