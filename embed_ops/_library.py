@@ -63,7 +63,7 @@ def refuse_cuda(reason: str) -> None:
     """
     global _refusals
     _refusals = torch.library.Library("embed_ops", "IMPL")
-    for name in _op_names():
+    for name in op_names():
         _refusals.impl(name, _refusal(name, reason), "CUDA")
 
 
@@ -93,6 +93,14 @@ def take_cuda_error() -> str | None:
     return text.value.decode()
 
 
+def op_names() -> list[str]:
+    """Every op with a CPU kernel, which is every op."""
+    registered = torch._C._dispatch_get_registrations_for_dispatch_key("CPU")
+    return sorted(
+        name.removeprefix("embed_ops::") for name in registered if name.startswith("embed_ops::")
+    )
+
+
 def _open(path: Path) -> ctypes.CDLL:
     torch.ops.load_library(str(path))
     library = ctypes.CDLL(str(path))
@@ -104,14 +112,6 @@ def _open(path: Path) -> ctypes.CDLL:
         library.embed_ops_take_error.argtypes = [ctypes.c_char_p, ctypes.c_int64]
         library.embed_ops_take_error.restype = ctypes.c_int
     return library
-
-
-def _op_names() -> list[str]:
-    """Every op with a CPU kernel, which is every op."""
-    registered = torch._C._dispatch_get_registrations_for_dispatch_key("CPU")
-    return sorted(
-        name.removeprefix("embed_ops::") for name in registered if name.startswith("embed_ops::")
-    )
 
 
 def _refusal(name: str, reason: str) -> Any:

@@ -14,25 +14,7 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-ops = torch.ops.embed_ops
-
-OPS = tuple(
-    packet.default
-    for packet in (
-        ops.embedding,
-        ops.embedding_dense_backward,
-        ops.embedding_bag,
-        ops.embedding_bag_dense_backward,
-        ops.embedding_bag_per_sample_weights_backward,
-        ops.multi_embedding,
-        ops.multi_embedding_dense_backward,
-        ops.multi_embedding_per_sample_weights_backward,
-        ops.multi_embedding_list,
-        ops.multi_embedding_list_dense_backward,
-        ops.multi_embedding_list_per_sample_weights_backward,
-    )
-)
-"""All but embedding_renorm_, which tells autograd that the table has changed."""
+from .. import _library
 
 _DISPATCH_KEYS = {"cpu": "CPU", "cuda": "CUDA"}
 
@@ -89,7 +71,10 @@ def register_lowerings() -> None:
 
         return lower
 
-    for op in OPS:
+    for name in _library.op_names():
+        op = getattr(torch.ops.embed_ops, name).default
+        if op._schema.is_mutable:
+            continue  # The way through autograd matters: it tells that a tensor has changed.
         constraint = lowering.tag_to_layout_constraint(get_layout_constraint_tag(op))
         if constraint is not None:
             lowering.add_layout_constraint(op, constraint)
