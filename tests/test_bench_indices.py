@@ -134,7 +134,7 @@ def test_distinct_bags_draw_until_enough_are_different(generator: Generator) -> 
 @pytest.mark.parametrize("index_dtype", [torch.int64, torch.int32], ids=str)
 def test_layouts_of_bags(layout: str, index_dtype: torch.dtype) -> None:
     context = Context(torch.device("cpu"), index_dtype=index_dtype)
-    drawn, offsets = bags({**BAGS, "layout": layout}, context)
+    drawn, offsets = bags(BAGS, layout, context)
     assert drawn.dtype == index_dtype
     if layout == "fixed":
         assert offsets is None
@@ -153,12 +153,12 @@ def test_layouts_of_bags(layout: str, index_dtype: torch.dtype) -> None:
 
 def test_csr_has_the_bags_of_fixed() -> None:
     context = Context(torch.device("cpu"))
-    fixed, _ = bags({**BAGS, "layout": "fixed", "width": 32}, context)
-    ragged, _ = bags({**BAGS, "layout": "csr", "width": 64}, context)
+    fixed, _ = bags({**BAGS, "width": 32}, "fixed", context)
+    ragged, _ = bags({**BAGS, "width": 64}, "csr", context)
     assert torch.equal(fixed.reshape(-1), ragged)
-    anew, _ = bags({**BAGS, "layout": "csr"}, Context(torch.device("cpu")))
+    anew, _ = bags(BAGS, "csr", Context(torch.device("cpu")))
     assert torch.equal(anew, ragged)
-    other, _ = bags({**BAGS, "layout": "csr", "alpha": 1.15}, context)
+    other, _ = bags({**BAGS, "alpha": 1.15}, "csr", context)
     assert not torch.equal(other, ragged)
 
 
