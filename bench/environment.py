@@ -18,8 +18,9 @@ SOURCES = ("csrc", "embed_ops", "meta", "bench", "setup.py", ":(exclude)bench/re
 def describe(device: torch.device) -> dict[str, str]:
     """The columns ``device, gpu, driver, cuda, torch, python, commit, dirty``.
 
-    Where the checkout is no repository (a copied tree, say) commit and dirty come from the
-    variables BENCH_COMMIT and BENCH_DIRTY (yes or no), else they are "unknown".
+    Commit and dirty are those of the checkout, or "unknown" where it is no repository. Of a copied
+    tree, which may lie in a repository that is at another commit, the variables BENCH_COMMIT and
+    BENCH_DIRTY (yes or no) say them.
     """
     commit, dirty = _commit()
     return {
@@ -62,13 +63,15 @@ def memory_free_bytes(device: torch.device) -> int:
 
 @functools.cache
 def _commit() -> tuple[str, str]:
+    if "BENCH_COMMIT" in os.environ:
+        dirty = os.environ.get("BENCH_DIRTY", "unknown").lower()
+        known = {"1": "yes", "true": "yes", "0": "no", "false": "no", "yes": "yes", "no": "no"}
+        return os.environ["BENCH_COMMIT"], known.get(dirty, "unknown")
     # A copied tree may lie inside of another repository.
-    if _output("git", "rev-parse", "--show-toplevel") == str(ROOT):
-        changes = _output("git", "status", "--porcelain", "--", *SOURCES)
-        return _output("git", "rev-parse", "HEAD") or "unknown", "yes" if changes else "no"
-    dirty = os.environ.get("BENCH_DIRTY", "unknown").lower()
-    known = {"1": "yes", "true": "yes", "0": "no", "false": "no", "yes": "yes", "no": "no"}
-    return os.environ.get("BENCH_COMMIT", "unknown"), known.get(dirty, "unknown")
+    if _output("git", "rev-parse", "--show-toplevel") != str(ROOT):
+        return "unknown", "unknown"
+    changes = _output("git", "status", "--porcelain", "--", *SOURCES)
+    return _output("git", "rev-parse", "HEAD") or "unknown", "yes" if changes else "no"
 
 
 @functools.cache

@@ -122,14 +122,15 @@ def test_rows_say_where_they_come_from() -> None:
     ("given", "dirty"),
     [("no", "no"), ("yes", "yes"), ("false", "no"), ("1", "yes"), ("perhaps", "unknown")],
 )
-@pytest.mark.parametrize("inside_another", [False, True])
-def test_without_a_repository_the_commit_comes_from_the_environment(
-    given: str, dirty: str, inside_another: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("repository", ["none", "its own", "one around it"])
+def test_the_variables_say_the_commit_of_a_copy(
+    given: str, dirty: str, repository: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if inside_another:
-        subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     copy = tmp_path / "copy"
     copy.mkdir()
+    if repository != "none":
+        inside = copy if repository == "its own" else tmp_path
+        subprocess.run(["git", "init", "-q", str(inside)], check=True)
     monkeypatch.setattr(environment, "ROOT", copy)
     monkeypatch.setenv("BENCH_COMMIT", "abc")
     monkeypatch.setenv("BENCH_DIRTY", given)
@@ -157,7 +158,7 @@ def test_a_repository_says_its_commit_and_changes(
     git("add", ".")
     git("commit", "-q", "-m", "first")
     monkeypatch.setattr(environment, "ROOT", tmp_path.resolve())
-    monkeypatch.setenv("BENCH_COMMIT", "abc")
+    monkeypatch.delenv("BENCH_COMMIT", raising=False)
     for changed, dirty in ((None, "no"), ("bench/results/file", "no"), ("csrc/file", "yes")):
         if changed:
             (tmp_path / changed).write_text("2")
