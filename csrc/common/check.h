@@ -1,8 +1,8 @@
 // Argument checks: every error names op, argument, what was expected and what came.
 //
-// The fake kernels repeat these checks in meta/checks.py with the same texts; tests/test_errors.py
-// compares the two. pybind11 turns std::invalid_argument into ValueError and std::out_of_range
-// into IndexError.
+// The fake kernels repeat these checks in meta/checks.py with the same texts, which
+// tests/test_wrong_arguments.py compares. pybind11 turns std::invalid_argument into ValueError and
+// std::out_of_range into IndexError.
 
 #pragma once
 

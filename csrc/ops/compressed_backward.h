@@ -6,7 +6,7 @@
 
 #include "ops/embedding.h"
 #include "ops/embedding_bag.h"
-#include "ops/multi_embedding.h"
+#include "ops/multi_lookups.h"
 
 namespace embed_ops {
 
@@ -21,8 +21,7 @@ struct CompressedTensors {
   Tensor rows;
 
   CompressedTensors(const Tensor& grad_output, const Tensor& indices, int64_t size, int64_t dim)
-      : values(allocate(grad_output, {size, dim})),
-        rows(allocate(indices, {size})) {}
+      : values(allocate(grad_output, {size, dim})), rows(allocate(indices, {size})) {}
 
   CompressedTable table() const {
     return {values.mutable_data_ptr(), rows.mutable_data_ptr(), rows.size(0)};

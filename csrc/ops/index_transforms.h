@@ -93,9 +93,8 @@ std::tuple<Tensor, Tensor, Tensor> transpose(
   const int64_t count = indices.size(0);
   Tensor sorted_indices = allocate(indices, {count});
   Tensor sorted_row_ids = allocate(row_ids, {count});
-  Tensor sorted_weights = per_sample_weights
-      ? allocate(*per_sample_weights, {count})
-      : allocate(indices, {0}, aoti_torch_dtype_float32());
+  Tensor sorted_weights = per_sample_weights ? allocate(*per_sample_weights, {count})
+                                             : allocate(indices, {0}, aoti_torch_dtype_float32());
   if (count == 0) {
     return {sorted_weights, sorted_indices, sorted_row_ids};
   }

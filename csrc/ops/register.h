@@ -9,6 +9,7 @@
 #include "embedding_bag.h"
 #include "index_transforms.h"
 #include "multi_embedding.h"
+#include "multi_embedding_list.h"
 
 namespace embed_ops {
 
