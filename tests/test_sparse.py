@@ -17,7 +17,7 @@ from samples import FLOAT_DTYPES
 from torch import Tensor, nn
 
 import embed_ops
-from embed_ops.ops import sparse_gradient
+from embed_ops.ops.sparse_gradient.slot import _slots, slot_of
 
 ops = torch.ops.embed_ops
 
@@ -530,7 +530,7 @@ def test_compiled_and_eager_have_the_same_gradient(
 
 def test_opcheck_of_what_takes_gradients_out(device: str) -> None:
     weight = torch.randn(ROWS, WIDTH, device=device, requires_grad=True)
-    slot = sparse_gradient.slot_of(weight)
+    slot = slot_of(weight)
     indices = data(0, device)
     output = torch.randn(*indices.shape, WIDTH, device=device, requires_grad=True)
     of_bags = torch.randn(9, WIDTH, device=device, requires_grad=True)
@@ -706,13 +706,13 @@ def test_state_dicts_know_nothing_of_it() -> None:
 
 def test_what_belongs_to_a_weight_goes_with_it() -> None:
     gc.collect()
-    before = len(sparse_gradient._slots)
+    before = len(_slots)
     module = make(True, "cpu")
     module(data(0, "cpu")).sum().backward()
-    assert len(sparse_gradient._slots) == before + 1
+    assert len(_slots) == before + 1
     del module
     gc.collect()
-    assert len(sparse_gradient._slots) == before
+    assert len(_slots) == before
 
 
 def test_replace_keeps_it() -> None:

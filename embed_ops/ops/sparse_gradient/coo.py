@@ -1,0 +1,98 @@
+"""Sparse COO tensors of compressed gradients."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+ops = torch.ops.embed_ops
+
+
+class Pairs:
+    """The compressed gradient of one or several tables that are one weight.
+
+    Args:
+        values: of each table, (size, D).
+        rows: of each table, (size,).
+        num_embeddings: rows of each table.
+        num_unique: how many rows of each table are named, if the others are padding.
+    """
+
+    def __init__(
+        self,
+        values: Sequence[Tensor],
+        rows: Sequence[Tensor],
+        num_embeddings: Sequence[int],
+        num_unique: Tensor | None = None,
+    ) -> None:
+        if num_unique is not None:
+            counts = num_unique.reshape(-1).tolist()  # waits for the device
+            # Copies: the padded ones are larger, and may lie in memory that a CUDA graph reuses.
+            values = [table[:count].clone() for table, count in zip(values, counts, strict=True)]
+            rows = [table[:count].clone() for table, count in zip(rows, counts, strict=True)]
+        self.values = values
+        self.rows = [table.to(torch.int64) for table in rows]
+        self.num_embeddings = num_embeddings
+
+    def as_sparse(self, shape: Sequence[int]) -> Tensor:
+        """The gradient of a weight of this shape: coalesced.
+
+        A table is a matrix whose rows are sparse. Of several tables in one weight, packed (1-D) or
+        side by side (2-D), the elements are.
+        """
+        if len(shape) == 1:
+            firsts = itertools.accumulate(
+                (
+                    rows * table.shape[1]
+                    for rows, table in zip(self.num_embeddings, self.values, strict=True)
+                ),
+                initial=0,
+            )
+            elements = [
+                first + (rows * table.shape[1])[:, None] + _columns(table)
+                for first, rows, table in zip(firsts, self.rows, self.values, strict=False)
+            ]
+            indices = torch.cat([element.reshape(-1) for element in elements])[None]
+            values = torch.cat([table.reshape(-1) for table in self.values])
+            return _coalesced(indices, values, shape)
+        if len(self.values) == 1:
+            return _coalesced(self.rows[0][None], self.values[0], shape)
+        firsts = itertools.accumulate((table.shape[1] for table in self.values), initial=0)
+        places = [
+            torch.stack(torch.broadcast_tensors(rows[:, None], first + _columns(table)))
+            for first, rows, table in zip(firsts, self.rows, self.values, strict=False)
+        ]
+        indices = torch.cat([place.reshape(2, -1) for place in places], dim=1)
+        values = torch.cat([table.reshape(-1) for table in self.values])
+        return _sparse(indices, values, shape).coalesce()
+
+
+def _columns(table: Tensor) -> Tensor:
+    return torch.arange(table.shape[1], device=table.device)
+
+
+def _coalesced(indices: Tensor, values: Tensor, shape: Sequence[int]) -> Tensor:
+    return _sparse(indices, values, shape, is_coalesced=True)
+
+
+def _sparse(
+    indices: Tensor, values: Tensor, shape: Sequence[int], is_coalesced: bool = False
+) -> Tensor:
+    # As check_invariants=False, which torch 2.11 still warns about.
+    with torch.sparse.check_sparse_tensor_invariants(enable=False):
+        return torch.sparse_coo_tensor(indices, values, tuple(shape), is_coalesced=is_coalesced)
+
+
+def coalesce(gradient: Tensor) -> Tensor:
+    """A coalesced sparse tensor of the same sum, by this library's kernels where they apply.
+
+    Those are the gradients of a lookup of the rows that ``gradient`` names.
+    """
+    if gradient.sparse_dim() != 1 or gradient.dense_dim() != 1:
+        return gradient.coalesce()
+    rows, num_rows = gradient._indices()[0], gradient.shape[0]
+    values, rows = ops.embedding_compressed_backward(gradient._values(), rows, num_rows)
+    return _coalesced(rows[None], values, gradient.shape)

@@ -1,0 +1,136 @@
+"""What belongs to a weight with sparse gradients, and the hooks that bring them there."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from .._registration import Gradients
+from .coo import Pairs, coalesce
+
+# The attribute of a weight.
+SLOT = "_embed_ops_slot"
+_new_ticket = itertools.count()
+_slots: weakref.WeakValueDictionary[int, Slot] = weakref.WeakValueDictionary()
+
+
+class Slot:
+    """What belongs to one weight; kept as an attribute of it.
+
+    Attributes:
+        placeholder: stands for the weight in compiled autograd graphs.
+        ticket: an int64 on the CPU, under which compiled code finds this slot.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        number = next(_new_ticket)
+        self._weight = weakref.ref(weight)
+        self._deposits: list[tuple[int, Pairs]] = []
+        self._made: StorageWeakRef | None = None
+        self.ticket = torch.tensor(number)
+        # Of one element: Inductor leaves out sums of none, and the deposits that go into them.
+        self.placeholder = torch.zeros(
+            (), device=weight.device, dtype=weight.dtype, requires_grad=True
+        )
+        self.placeholder.register_post_accumulate_grad_hook(_Collector(weakref.ref(self)))
+        weight.register_post_accumulate_grad_hook(_Keeper(weakref.ref(self)))
+        _slots[number] = self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy of the weight gets a slot of its own when it needs one; what stands in its place in
+        # a file can be loaded with weights_only, and without this library.
+        return OrderedDict, ()
+
+    def fits(self, weight: Tensor) -> bool:
+        return self._weight() is weight and self.placeholder.device == weight.device
+
+    def deposit(self, pairs: Pairs) -> None:
+        self._deposits.append((torch._C._current_graph_task_id(), pairs))
+
+    def collect(self) -> None:
+        """Hands what this backward has deposited to autograd, as the gradient of the weight."""
+        self.placeholder.grad = None
+        task = torch._C._current_graph_task_id()
+        # Those of a backward that has failed are dropped.
+        deposits = [pairs for number, pairs in self._deposits if number == task]
+        self._deposits.clear()
+        weight = self._weight()
+        while deposits and weight is not None:
+            with torch.enable_grad():
+                carrier = _Carry.apply(weight, self, [deposits.pop(0)])
+            carrier.backward()
+
+    def as_gradient(self, pairs: Pairs, shape: Sequence[int]) -> Tensor:
+        gradient = pairs.as_sparse(shape)
+        self._made = StorageWeakRef(gradient._values().untyped_storage())
+        return gradient
+
+    def keep_coalesced(self, weight: Tensor) -> None:
+        gradient = weight.grad
+        if gradient is None or gradient.layout != torch.sparse_coo or gradient.is_coalesced():
+            return
+        if self._made == StorageWeakRef(gradient._values().untyped_storage()):
+            gradient._coalesced_(True)
+        else:
+            weight.grad = coalesce(gradient)
+
+
+class _Collector:
+    """The hook of a placeholder."""
+
+    def __init__(self, slot: weakref.ref[Slot]) -> None:
+        self._slot = slot
+
+    def __call__(self, placeholder: Tensor) -> None:
+        slot = self._slot()
+        if slot is not None:
+            slot.collect()
+
+
+class _Keeper:
+    """The hook of a weight."""
+
+    def __init__(self, slot: weakref.ref[Slot]) -> None:
+        self._slot = slot
+
+    def __call__(self, weight: Tensor) -> None:
+        slot = self._slot()
+        if slot is not None:
+            slot.keep_coalesced(weight)
+
+
+class _Carry(torch.autograd.Function):
+    """Carries a gradient to a weight."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, slot: Slot, deposit: list[Pairs]) -> Tensor:
+        ctx.slot, ctx.deposit, ctx.shape = slot, deposit, weight.shape
+        return weight.new_zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, _: Tensor) -> Gradients:
+        # Nothing else may keep the values, or autograd copies them.
+        return ctx.slot.as_gradient(ctx.deposit.pop(), ctx.shape), None, None
+
+
+def slot_of(weight: Tensor) -> Slot:
+    """The slot of a leaf that requires grad; made when it is asked for first."""
+    slot = getattr(weight, SLOT, None)
+    if not isinstance(slot, Slot) or not slot.fits(weight):
+        slot = Slot(weight)
+        setattr(weight, SLOT, slot)
+    return slot
+
+
+def with_ticket(ticket: Tensor) -> Slot | None:
+    """The slot that has this ticket, unless its weight is gone."""
+    return _slots.get(int(ticket))
