@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -37,6 +38,13 @@ def call(op: str, arguments: Arguments) -> Any:
     return overload(op)(*positional(op, arguments))
 
 
+def raised(op: str, arguments: Arguments) -> Exception:
+    """What a call that must fail raises."""
+    with pytest.raises(Exception) as caught:
+        call(op, arguments)
+    return caught.value
+
+
 def map_tensors(function: Callable[[Tensor], Tensor], arguments: Arguments) -> Arguments:
     """A copy with every tensor, also those in lists, replaced."""
 
@@ -60,6 +68,11 @@ def tensors(arguments: Arguments) -> list[Tensor]:
 
     map_tensors(note, arguments)
     return found
+
+
+def copies(arguments: Arguments) -> list[Tensor]:
+    """Of the tensors, as they are now."""
+    return [tensor.clone() for tensor in tensors(arguments)]
 
 
 def requiring_grad(arguments: Arguments) -> Arguments:
