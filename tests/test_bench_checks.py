@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import pytest
 import torch
 from torch import Tensor
 
 from bench import indices
+from bench.ceilings import Ceilings
 from bench.checks import WrongResultError, require_close
-from bench.peers import all_peers
+from bench.measure import Measurer
+from bench.peers import Call, Peer, all_peers
 from bench.problems import (
     BagBackward,
     BagForward,
@@ -16,6 +20,7 @@ from bench.problems import (
     LookupBackward,
     LookupForward,
     LookupStep,
+    ModelStep,
     MultiForward,
     MultiStep,
     PooledTables,
@@ -24,6 +29,8 @@ from bench.problems import (
     SparseStep,
     base,
 )
+from bench.problems.model import CHECKED_STEPS
+from bench.stopwatch import Stopwatch
 from bench.suites import SUITES, Context
 from embed_ops import reference
 
@@ -205,13 +212,22 @@ def test_the_wrong_one_of_many_tables_is_named(
         problem.check({**result, "grad_2": result["grad_2"].t()})
 
 
-@pytest.mark.parametrize("model", ["dlrm_20", "gpt_tied", "gnn", "movielens"])
-def test_models_accept_torch_and_refuse_errors(model: str) -> None:
+MODELS = SUITES["model"].axes[0].values
+
+
+def model_step(model: str, part: str = "step") -> ModelStep:
     context = Context(torch.device("cpu"), quick=True)
     try:
-        problem = SUITES["model"].build({"part": "step", "model": model}, context)
+        problem = SUITES["model"].build({"part": part, "model": model}, context)
     except ImportError as error:
         pytest.skip(str(error))
+    assert isinstance(problem, ModelStep)
+    return problem
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_models_accept_torch_and_refuse_errors(model: str) -> None:
+    problem = model_step(model)
     result = solved(problem)
     assert problem.check(result) <= 1
     for name in list(result)[:2]:
@@ -220,6 +236,70 @@ def test_models_accept_torch_and_refuse_errors(model: str) -> None:
     del result["loss"]
     with pytest.raises(WrongResultError):
         problem.check(result)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_losses_show_whether_a_model_is_trained(model: str) -> None:
+    trained, frozen = model_step(model), model_step(model, "forward_backward")
+    run = all_peers()["torch_eager"].prepare(trained).run
+    for number in range(CHECKED_STEPS):
+        assert trained.check_later(run(), number) <= 1
+    with pytest.raises(WrongResultError, match="loss of step 20: relative error"):
+        trained.check_later(solved(frozen), CHECKED_STEPS - 1)
+
+
+def test_peers_with_the_same_lookups_share_a_model_and_its_beginning() -> None:
+    problem = model_step("dlrm_1")
+    peers = all_peers()
+    for name in ("torch_eager", "embed_ops", "torch_eager"):
+        run = peers[name].prepare(problem).run
+        assert problem.check(run()) <= 1  # Whatever the last one has trained.
+        assert problem.check_later(run(), 1) <= 1
+    model = problem.training.model(peers["torch_eager"].functions.modules())
+    assert model is problem.training.model(peers["embed_ops_backend"].functions.modules())
+    assert model is not problem.training.model(peers["embed_ops"].functions.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_training_is_checked_step_by_step() -> None:
+    checked = []
+
+    class Steps(Problem):
+        kind = "steps"
+        repeatable = False
+        checked_calls = 4
+
+        def check(self, result: Result) -> float:
+            return self.check_later(result, 0)
+
+        def check_later(self, result: Result, number: int) -> float:
+            checked.append((number, int(result["calls"])))
+            return 0.25 * number
+
+    class Counting(Peer):
+        name = "counting"
+        calls = 0
+
+        def absent(self, device: torch.device) -> str | None:
+            return None
+
+        def compilations(self) -> int:
+            return 0
+
+        def settings(self) -> AbstractContextManager[None]:
+            return nullcontext()
+
+        def prepare(self, problem: Problem) -> Call:
+            return Call(self.run)
+
+        def run(self) -> Result:
+            self.calls += 1
+            return {"calls": torch.tensor(self.calls)}
+
+    limits = Ceilings(1e12, 1e12, 1e12, 1.0)
+    row = Measurer(torch.device("cpu"), limits, 0.0, Stopwatch()).measure(Counting(), Steps())
+    assert checked == [(0, 1), (1, 2), (2, 3), (3, 4)]
+    assert row.values["error_share"] == 0.75
 
 
 def test_bytes_of_a_lookup_count_each_row_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,29 @@ def test_compiled_peers_compile_once(
         assert len(counts) > 3
         assert counts == [1] + [0] * (len(counts) - 1)
         assert f"  {peer}: 1 compilation, " in printed
+
+
+@pytest.mark.slow
+def test_a_model_is_compiled_once_for_both_parts_and_from_nothing(
+    tmp_path: Path,
+    fresh_compiler: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    peers = "inductor,embed_ops_backend"
+    folder = tmp_path / "compiled"
+    folder.mkdir()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    cells = ["--filter", "model=gpt_embedding", "--filter", "part=forward_backward,step"]
+    assert main(["run", "model", *FAST, *cells, "--peers", peers, "--out", str(tmp_path)]) == 0
+    rows = read(tmp_path / "model.csv")
+    printed = capsys.readouterr().out
+    for peer in peers.split(","):
+        assert [row["compilations"] for row in rows if row["peer"] == peer] == ["1", "0"]
+        assert f"  {peer}: 1 compilation, " in printed
+    assert not list(folder.iterdir())  # Nothing came from where compiled code is kept.
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(folder)
+    assert "TRITON_CACHE_DIR" not in os.environ or "bench_" not in os.environ["TRITON_CACHE_DIR"]
 
 
 def test_resume_measures_only_what_is_missing(tmp_path: Path) -> None:
@@ -337,6 +361,7 @@ def test_list_names_suites_axes_and_peers(capsys: pytest.CaptureFixture[str]) ->
         assert f"  {suite}: " in printed
     assert "fast_embedding: FastEmbedding's grid: lookup forward + backward (1728 cells)" in printed
     assert "  torch_eager: available" in printed
+    assert "  embed_ops_backend: available" in printed
     assert "  cuembed: " in printed
 
 

@@ -26,6 +26,7 @@ class Scale(NamedTuple):
 
 FULL = Scale(26, (100_000, 1_000_000), (64, 96, 128), 13, (512, 256), 8192)
 QUICK = Scale(4, (100, 1000), (8, 16), 13, (32,), 64)
+LEARNING_RATE = 0.1
 
 
 class Dlrm(nn.Module):
@@ -38,6 +39,9 @@ class Dlrm(nn.Module):
             modules.embedding_bag(rows, width, mode="sum")
             for rows, width in zip(table_rows(scale), widths, strict=True)
         )
+        for rows, table in zip(table_rows(scale), self.tables, strict=True):
+            for weight in table.parameters():
+                nn.init.uniform_(weight, -(rows**-0.5), rows**-0.5)  # as DLRM does
         self.bottom = nn.Linear(scale.dense, widths[0])
         sizes = [widths[0] + sum(widths), *scale.hidden]
         layers: list[nn.Module] = []

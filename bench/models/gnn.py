@@ -21,6 +21,7 @@ class Scale(NamedTuple):
 
 FULL = Scale(100_000, 1_000_000, 128, 2)
 QUICK = Scale(500, 2000, 16, 1)
+LEARNING_RATE = 1e-4
 
 
 class Gnn(nn.Module):

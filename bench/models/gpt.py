@@ -23,6 +23,7 @@ class Scale(NamedTuple):
 
 FULL = Scale(50_257, 768, 12, 4, 16, 1024)
 QUICK = Scale(503, 32, 2, 1, 2, 16)
+LEARNING_RATE = 0.1
 
 
 class Block(nn.Module):
@@ -44,15 +45,31 @@ class Block(nn.Module):
         return x + self.narrow(F.gelu(self.widen(self.norm_2(x))))
 
 
-class Gpt(nn.Module):
-    """The loss of predicting each next token."""
+class Lookups(nn.Module):
+    """Tokens and positions; the loss is there to give them gradients."""
 
-    def __init__(self, modules: Modules, scale: Scale, tied: bool) -> None:
+    def __init__(self, modules: Modules, scale: Scale) -> None:
         super().__init__()
         self.tokens = modules.embedding(scale.vocabulary, scale.width)
         self.positions = modules.embedding(scale.length, scale.width)
         for table in (self.tokens, self.positions):
             nn.init.normal_(_weight(table), std=0.02)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """(batch, length) -> (batch, length, width)"""
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        return self.tokens(tokens) + self.positions(positions)
+
+    def forward(self, tokens: Tensor, following: Tensor) -> Tensor:
+        """Two tensors (batch, length) of tokens, of which the second is not used."""
+        return self.embed(tokens).square().sum(2).mean()
+
+
+class Gpt(Lookups):
+    """The loss of predicting each next token."""
+
+    def __init__(self, modules: Modules, scale: Scale, tied: bool) -> None:
+        super().__init__(modules, scale)
         self.blocks = nn.Sequential(*(Block(scale.width, scale.heads) for _ in range(scale.layers)))
         self.norm = nn.LayerNorm(scale.width)
         self.output = nn.Linear(scale.width, scale.vocabulary, bias=False)
@@ -61,9 +78,7 @@ class Gpt(nn.Module):
 
     def forward(self, tokens: Tensor, following: Tensor) -> Tensor:
         """Two tensors (batch, length) of tokens."""
-        positions = torch.arange(tokens.shape[1], device=tokens.device)
-        x = self.tokens(tokens) + self.positions(positions)
-        logits = self.output(self.norm(self.blocks(x)))
+        logits = self.output(self.norm(self.blocks(self.embed(tokens))))
         return F.cross_entropy(logits.flatten(0, 1), following.flatten().long())
 
 

@@ -25,6 +25,7 @@ class Scale(NamedTuple):
 
 FULL = Scale(1024, 50)
 QUICK = Scale(64, 10)
+LEARNING_RATE = 0.1
 
 
 class MovieLensLoss(nn.Module):

@@ -14,7 +14,7 @@ from .base import Call, FunctionPeer, Peer, UnsupportedError
 from .compilers import Eager, Inductor
 from .cuembed import CuEmbed
 from .fbgemm import Fbgemm
-from .ours import EmbedOps, EmbedOpsList
+from .ours import EmbedOps, EmbedOpsList, TorchUnderBackend
 from .torch_functions import TorchEager, TorchUnderInductor
 
 __all__ = [
@@ -40,8 +40,8 @@ def all_peers(cuembed_library: str | None = None, static_shapes: bool = False) -
         static_shapes: compile anew for every shape instead of with dynamic shapes.
     """
 
-    def inductor(cuda_graphs: bool = False) -> Inductor:
-        return Inductor(cuda_graphs, static_shapes)
+    def inductor(cuda_graphs: bool = False, backend: str = "inductor") -> Inductor:
+        return Inductor(cuda_graphs, static_shapes, backend)
 
     peers = [
         FunctionPeer("torch_eager", TorchEager(), Eager()),
@@ -53,6 +53,12 @@ def all_peers(cuembed_library: str | None = None, static_shapes: bool = False) -
         FunctionPeer("embed_ops_list", EmbedOpsList(), Eager()),
         FunctionPeer("embed_ops_compiled", EmbedOps(), inductor()),
         FunctionPeer("embed_ops_cudagraphs", EmbedOps(), inductor(cuda_graphs=True)),
+        FunctionPeer("embed_ops_backend", TorchUnderBackend(), inductor(backend="embed_ops")),
+        FunctionPeer(
+            "embed_ops_backend_cudagraphs",
+            TorchUnderBackend(),
+            inductor(cuda_graphs=True, backend="embed_ops"),
+        ),
     ]
     return {peer.name: peer for peer in peers}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -133,6 +135,10 @@ class Compiler(Protocol):
 
     def begin_step(self) -> None:
         """What has to be said before each forward."""
+
+    def from_nothing(self, device: torch.device) -> AbstractContextManager[None]:
+        """In which a compilation finds nothing compiled before, but for what this process has
+        compiled for the same backend in the same way."""
 
 
 class Peer(ABC):
@@ -299,20 +305,27 @@ class FunctionPeer(Peer):
         return lambda: {"output": self._forward(compiled, *arguments)}
 
     def model_step(self, problem: ModelStep) -> Callable[[], Result]:
-        model = problem.model(self.functions.modules())
-        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-        forward = self.compiler.compile(None, model)
+        training = problem.training
+        model = training.model(self.functions.modules())
         parameters = dict(model.named_parameters())
+        optimizer = training.optimizer(model)
+        around: Iterator[AbstractContextManager[None]] = itertools.repeat(contextlib.nullcontext())
+        if self.name not in training.compiled:
+            training.compiled[self.name] = self.compiler.compile(None, model)
+            around = itertools.chain([self.compiler.from_nothing(training.device)], around)
+        forward = training.compiled[self.name]
 
         def run() -> Result:
             self.compiler.begin_step()
-            optimizer.zero_grad(set_to_none=True)
-            with problem.context():
-                loss = forward(*problem.inputs)
-            loss.backward()
+            with next(around):
+                with training.context():
+                    loss = forward(*training.inputs)
+                loss.backward()
             if problem.with_optimizer:
                 optimizer.step()
             gradients = {f"grad {n}": p.grad for n, p in parameters.items() if p.grad is not None}
+            # They live as long as the result: those of a recommender are as large as its tables.
+            optimizer.zero_grad(set_to_none=True)
             return {"loss": loss.detach(), **gradients}
 
         return run

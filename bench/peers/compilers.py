@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -38,16 +41,26 @@ class Eager:
     def begin_step(self) -> None:
         pass
 
+    def from_nothing(self, device: torch.device) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
 
 class Inductor:
     """torch.compile. Widths are compiled in; the numbers of rows, lookups and bags are dynamic
-    shapes, so that one compilation serves a whole grid of cells of one width."""
+    shapes, so that one compilation serves a whole grid of cells of one width.
+
+    Args:
+        backend: whose lookups are compiled: Inductor's own, or "embed_ops".
+    """
 
     compiles = True
 
-    def __init__(self, cuda_graphs: bool = False, static_shapes: bool = False) -> None:
+    def __init__(
+        self, cuda_graphs: bool = False, static_shapes: bool = False, backend: str = "inductor"
+    ) -> None:
         self.cuda_graphs = cuda_graphs
         self.static_shapes = static_shapes
+        self.backend = backend
         # What replays graphs by itself cannot be captured in another graph.
         self.capturable = not cuda_graphs
         self._compiled: dict[object, Callable[..., Any]] = {}
@@ -55,6 +68,8 @@ class Inductor:
     def absent(self, device: torch.device) -> str | None:
         if self.cuda_graphs and device.type != "cuda":
             return "CUDA graphs need CUDA"
+        if self.backend not in torch._dynamo.list_backends(()):
+            return f"no installed package has the backend {self.backend!r}"
         return None
 
     def compilations(self) -> int:
@@ -78,7 +93,8 @@ class Inductor:
     def compile(self, key: object, fn: Callable[..., Any]) -> Callable[..., Any]:
         if key is not None and key in self._compiled:
             return self._compiled[key]
-        compiled = torch.compile(fn, mode="reduce-overhead" if self.cuda_graphs else None)
+        mode = "reduce-overhead" if self.cuda_graphs else None
+        compiled = torch.compile(fn, backend=self.backend, mode=mode)
         if key is not None:
             self._compiled[key] = compiled
         return compiled
@@ -96,3 +112,50 @@ class Inductor:
     def begin_step(self) -> None:
         if self.cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()
+
+    def from_nothing(self, device: torch.device) -> AbstractContextManager[None]:
+        # Here and not when it is entered: loading is no part of what is timed.
+        _load_compiler(self.backend, device)
+        return _caches_of(self.backend)
+
+
+@functools.cache
+def _load_compiler(backend: str, device: torch.device) -> None:
+    """Compiles something small, which imports all that a compilation needs."""
+    layer = torch.nn.Linear(4, 4, device=device)
+    with _caches_of(backend):
+        torch.compile(layer, backend=backend)(torch.ones(1, 4, device=device)).sum().backward()
+
+
+@contextlib.contextmanager
+def _caches_of(backend: str) -> Iterator[None]:
+    """Compiled code comes from a folder of this process, and goes there."""
+    from torch._inductor.utils import clear_caches
+
+    folder = _cache_folder(backend).name
+    clear_caches()
+    try:
+        with _environment(TORCHINDUCTOR_CACHE_DIR=folder, TRITON_CACHE_DIR=f"{folder}/triton"):
+            yield
+    finally:
+        clear_caches()
+
+
+@functools.cache
+def _cache_folder(backend: str) -> tempfile.TemporaryDirectory[str]:
+    """Empty at first; goes with the process."""
+    return tempfile.TemporaryDirectory(prefix=f"bench_{backend}_")
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

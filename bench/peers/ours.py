@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..problems import BagBackward, BagForward, CompressedBackward, Modules, PooledTables, Problem
+from ..problems.model import TORCH_MODULES
 from .base import Functions, MultiTables
 
 
@@ -169,8 +170,18 @@ class EmbedOps(Functions):
             embed_ops.FastEmbedding,
             embed_ops.FastEmbeddingBag,
             embed_ops.FastMultiEmbedding,
-            lambda x, index: embed_ops.embedding(index, x),
+            _select,
         )
+
+
+class TorchUnderBackend(Functions):
+    """torch's own lookups, for torch.compile(backend="embed_ops") to find in a model."""
+
+    def absent(self, device: torch.device) -> str | None:
+        return EmbedOps().absent(device)
+
+    def modules(self) -> Modules:
+        return TORCH_MODULES
 
 
 class EmbedOpsList(EmbedOps):
@@ -201,6 +212,12 @@ class EmbedOpsList(EmbedOps):
 
 def _sizes(tables: Sequence[Tensor]) -> tuple[list[int], list[int]]:
     return [table.shape[0] for table in tables], [table.shape[1] for table in tables]
+
+
+def _select(x: Tensor, index: Tensor) -> Tensor:
+    import embed_ops
+
+    return embed_ops.embedding(index, x)
 
 
 def _packed(tables: Sequence[Tensor]) -> Tensor:

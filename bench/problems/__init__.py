@@ -7,7 +7,7 @@ problem's inputs and returns tensors, the problem says whether they are right.
 from .bag import BagBackward, BagForward
 from .base import Problem, Result
 from .lookup import LookupBackward, LookupForward, LookupStep
-from .model import ModelStep, Modules
+from .model import ModelStep, Modules, Training
 from .multi import MultiForward, MultiStep, PooledTables
 from .sparse import CompressedBackward, SparseStep
 
@@ -26,4 +26,5 @@ __all__ = [
     "Problem",
     "Result",
     "SparseStep",
+    "Training",
 ]

@@ -26,12 +26,14 @@ class Problem(ABC):
     Attributes:
         kind: the name of the method of a peer that solves it.
         repeatable: False where a call changes the inputs of the next (an optimizer's step).
+        checked_calls: of how many calls in a row the results are checked, if not repeatable.
         bytes_read, bytes_written: the least traffic with memory; 0 where nobody has counted it.
         rows_bytes: the bytes of all rows looked up, repeated ones as often as they are looked up.
     """
 
     kind: ClassVar[str]
     repeatable: bool = True
+    checked_calls: int = 1
     bytes_read: int = 0
     bytes_written: int = 0
     rows_bytes: int = 0
@@ -39,6 +41,10 @@ class Problem(ABC):
     @abstractmethod
     def check(self, result: Result) -> float:
         """The largest error as a share of what rounding explains; WrongResultError above 1."""
+
+    def check_later(self, result: Result, number: int) -> float:
+        """The same for the result of a later call, if not repeatable; the first has number 0."""
+        return 0.0
 
 
 class ScatterReference:

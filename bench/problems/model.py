@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +16,9 @@ from .base import Problem, Result
 
 # Relative errors (norms) of the loss and of each gradient against float64.
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9, torch.bfloat16: 5e-2, torch.float16: 2e-2}
+
+# How many steps of a training must lose what they should.
+CHECKED_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -57,67 +62,125 @@ TORCH_MODULES = Modules(
 )
 
 
-class ModelStep(Problem):
-    """One step on fixed inputs; results are ``loss`` and ``grad NAME`` for every parameter.
+class Training:
+    """A model, the inputs of its steps, and what these should give, from torch in float64.
 
     Args:
         make: builds the model; ``model(*inputs)`` is the loss.
         inputs: on the device.
+        learning_rate: of torch.optim.SGD.
         autocast: the dtype of torch.autocast, or None.
-        with_optimizer: an SGD step belongs to it.
-    """
 
-    kind: ClassVar[str] = "model_step"
+    Attributes:
+        compiled: the model as each peer has compiled it, by the peer's name.
+        tolerance: the largest relative error (norms) of a loss or gradient.
+    """
 
     def __init__(
         self,
         make: Callable[[Modules], nn.Module],
         inputs: tuple[Tensor, ...],
+        learning_rate: float,
         autocast: torch.dtype | None,
-        with_optimizer: bool,
     ) -> None:
         self.inputs = inputs
-        self.autocast = autocast
-        self.with_optimizer = with_optimizer
-        self.repeatable = not with_optimizer
+        self.device = inputs[0].device
+        self.tolerance = TOLERANCE[autocast or torch.float32]
+        self.compiled: dict[str, Callable[..., Tensor]] = {}
         self._make = make
-        self._tolerance = TOLERANCE[autocast or torch.float32]
-        self._want = self._reference()
+        self._learning_rate = learning_rate
+        self._autocast = autocast
+        self._models: dict[Modules, nn.Module] = {}
 
     def model(self, modules: Modules) -> nn.Module:
-        """The model with these lookups and the same initial parameters as every other peer's."""
-        device = self.inputs[0].device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), device:
+        """The model with these lookups, as it is before its first step.
+
+        It is one object for all peers with the same lookups: its tables can be most of the memory.
+        """
+        initial = self._initial(modules)
+        model = self._models.setdefault(modules, initial)
+        if model is not initial:
+            model.load_state_dict(initial.state_dict())
+            model.zero_grad(set_to_none=True)  # Of a step that failed in the middle.
+        return model
+
+    def _initial(self, modules: Modules) -> nn.Module:
+        """The same initial parameters, whosever lookups."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), self.device:
             torch.manual_seed(0)
             return self._make(modules)
 
-    def context(self) -> Any:
-        """In which the forward runs."""
-        device = self.inputs[0].device.type
-        return torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None)
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.SGD(model.parameters(), lr=self._learning_rate)
 
-    def _reference(self) -> dict[str, Tensor]:
-        model = self.model(TORCH_MODULES).double()
-        inputs = [x.double() if x.is_floating_point() else x for x in self.inputs]
+    def context(self) -> AbstractContextManager[Any]:
+        """In which the forward runs."""
+        dtype, is_used = self._autocast, self._autocast is not None
+        return torch.autocast(self.device.type, dtype=dtype, enabled=is_used)
+
+    @functools.cached_property
+    def first_step(self) -> Result:
+        """The loss and the gradients. In 32 bits: a recommender's tables are large, and the
+        tolerance is far above."""
+        model, inputs = self._in_float64()
         loss = model(*inputs)
         loss.backward()
         gradients = {f"grad {n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
-        # Kept in 32 bits: a recommender's tables are large, and the tolerance is far above.
         kept = {name: gradient.float() for name, gradient in gradients.items()}
         return {"loss": loss.detach().float(), **kept}
 
+    @functools.cached_property
+    def losses(self) -> list[float]:
+        """Of the first steps of a training."""
+        model, inputs = self._in_float64()
+        optimizer = self.optimizer(model)
+        losses = []
+        for _ in range(CHECKED_STEPS):
+            optimizer.zero_grad(set_to_none=True)
+            loss = model(*inputs)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        return torch.stack(losses).tolist()
+
+    def _in_float64(self) -> tuple[nn.Module, list[Tensor]]:
+        inputs = [x.double() if x.is_floating_point() else x for x in self.inputs]
+        return self._initial(TORCH_MODULES).double(), inputs
+
+
+class ModelStep(Problem):
+    """A step; results are ``loss`` and ``grad NAME`` for every parameter.
+
+    Args:
+        with_optimizer: its step belongs to it, so that one call changes the next; the losses of the
+            first CHECKED_STEPS calls are checked.
+    """
+
+    kind: ClassVar[str] = "model_step"
+
+    def __init__(self, training: Training, with_optimizer: bool) -> None:
+        self.training = training
+        self.with_optimizer = with_optimizer
+        self.repeatable = not with_optimizer
+        self.checked_calls = CHECKED_STEPS if with_optimizer else 1
+
     def check(self, result: Result) -> float:
-        want, got = _paired(self._want, result)
-        worst = 0.0
-        for name, expected in want.items():
-            norm = torch.linalg.vector_norm(expected).clamp_min(1e-12)
-            error = float(torch.linalg.vector_norm(got[name].float() - expected) / norm)
-            if not error <= self._tolerance:
-                raise WrongResultError(
-                    f"{name}: relative error {error:.3g}, at most {self._tolerance:g} expected"
-                )
-            worst = max(worst, error / self._tolerance)
-        return worst
+        want, got = _paired(self.training.first_step, result)
+        return max(self._error(name, got[name], expected) for name, expected in want.items())
+
+    def check_later(self, result: Result, number: int) -> float:
+        expected = torch.tensor(self.training.losses[number], device=self.training.device)
+        return self._error(f"loss of step {number + 1}", result["loss"], expected)
+
+    def _error(self, name: str, got: Tensor, expected: Tensor) -> float:
+        norm = torch.linalg.vector_norm(expected).clamp_min(1e-12)
+        error = float(torch.linalg.vector_norm(got.float() - expected) / norm)
+        if not error <= self.training.tolerance:
+            raise WrongResultError(
+                f"{name}: relative error {error:.3g}, at most {self.training.tolerance:g} expected"
+            )
+        return error / self.training.tolerance
 
 
 def _paired(want: Result, got: Result) -> tuple[Result, Result]:
