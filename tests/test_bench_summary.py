@@ -219,6 +219,43 @@ def test_goals_of_the_host_and_of_other_suites(tmp_path: Path) -> None:
     assert (wall.measured, wall.cells) == ("1.00", 8)
 
 
+def test_goals_of_models_are_against_the_same_mode(tmp_path: Path) -> None:
+    def theirs(cell: Cell) -> float:
+        return {"dlrm_20": 24.0, "movielens": 17.0, "gpt_tied": 9.0}.get(cell["model"], 30.0)
+
+    times = {
+        "torch_eager": constant(1.0),
+        "inductor": theirs,
+        "embed_ops_backend": constant(10.0),
+        "inductor_cudagraphs": constant(30.0),
+        "embed_ops_backend_cudagraphs": constant(10.0),
+    }
+
+    def compilations(cell: Cell, us: float) -> int:
+        return int(cell["part"] == "forward_backward")
+
+    def first_call_s(cell: Cell, us: float) -> float:
+        return us if compilations(cell, us) else 0.0
+
+    more = {"compilations": compilations, "first_call_s": first_call_s}
+    write(tmp_path, "model", times, **more)
+    found = reached(tmp_path, "embed_ops_backend")
+    recommender = found["against inductor, dlrm forward + backward, least"]
+    assert (recommender.measured, recommender.cells) == ("2.40, 1 below", 2)
+    assert recommender.worst == "model=dlrm_20 part=forward_backward"
+    language = found["against inductor, gpt, least"]
+    assert (language.measured, language.cells) == ("0.90, 2 below", 6)
+    assert found["against inductor, movielens and gnn, least"].met
+    small = found["against inductor, movielens and gnn, mean"]
+    assert (small.measured, small.cells, small.met) == ("2.26", 4, True)
+    assert found["against inductor, wall time, least"].cells == 14
+    compiling = found["compile time of inductor / own, least"]
+    assert (compiling.measured, compiling.cells) == ("0.90, 1 below", 7)
+    graphs = reached(tmp_path, "embed_ops_backend_cudagraphs")
+    assert all("inductor_cudagraphs" in text for text in graphs)
+    assert all(goal.met for goal in graphs.values())
+
+
 def test_goals_of_odd_widths_are_in_proportion_to_bytes(tmp_path: Path) -> None:
     def time(cell: Cell) -> float:
         extra = 1.6 if cell["case"] == "unaligned" and cell["op"] == "backward" else 1.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ..contrast import Group
-from . import backward, cuembed, forward, multi, odd_widths
+from . import backward, cuembed, forward, model, multi, odd_widths
 from .base import Goal, View
 
 __all__ = ["GOALS", "Goal", "of"]
@@ -23,6 +23,7 @@ GOALS: dict[str, Callable[[View], Iterator[Goal]]] = {
     "bag_backward": backward.bags,
     "pooled_tables": forward.pooled_tables,
     "odd_widths": odd_widths.neighbours,
+    "model": model.training_steps,
 }
 GOALS_ON_CPU = {"cuembed_sweep": cuembed.sweep_on_cpu}
 
