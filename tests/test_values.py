@@ -263,6 +263,30 @@ def test_none_of_many_additions_is_lost(
         assert_exact(table, expected.index_add_(0, share, columns))
 
 
+# In parts of the lookups, in one part, in slices of the table and in slices whose lists are cut.
+@pytest.mark.parametrize(
+    "rows, width, count",
+    [
+        (100, 32, 16_384),
+        (1000, 8, 2048),
+        (2000, 128, 4096),
+        (5000, 32, 65_536),
+        (50_000, 8, 16_384),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("skew", SKEWS, ids=str)
+def test_threads_do_not_change_a_bit_of_the_gradient(
+    skew: str, dtype: torch.dtype, rows: int, width: int, count: int, threads: int
+) -> None:
+    indices = SKEWS[skew](count) % rows
+    grad_output = torch.randn(count, width, dtype=dtype)
+    gradient = torch.ops.embed_ops.embedding_dense_backward(grad_output, indices, rows)
+    torch.set_num_threads(1)
+    of_one = torch.ops.embed_ops.embedding_dense_backward(grad_output, indices, rows)
+    assert torch.equal(gradient, of_one)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("sample", [s for s in PURE_SAMPLES if s.large], ids=str)
 def test_three_threads(sample: Sample, dtype: torch.dtype) -> None:

@@ -15,7 +15,7 @@ from .compilers import Eager, Inductor
 from .cuembed import CuEmbed
 from .fbgemm import Fbgemm
 from .ours import EmbedOps, EmbedOpsList, TorchUnderBackend
-from .torch_functions import TorchEager, TorchUnderInductor
+from .torch_functions import TorchEager, TorchIndexAdd, TorchUnderInductor
 
 __all__ = [
     "Call",
@@ -45,6 +45,7 @@ def all_peers(cuembed_library: str | None = None, static_shapes: bool = False) -
 
     peers = [
         FunctionPeer("torch_eager", TorchEager(), Eager()),
+        FunctionPeer("torch_index_add", TorchIndexAdd(), Eager()),
         FunctionPeer("inductor", TorchUnderInductor(), inductor()),
         FunctionPeer("inductor_cudagraphs", TorchUnderInductor(), inductor(cuda_graphs=True)),
         FunctionPeer("cuembed", CuEmbed(cuembed_library), Eager()),

@@ -130,6 +130,13 @@ class TorchEager(TorchFunctions):
         return True
 
 
+class TorchIndexAdd(Functions):
+    """zeros and index_add_: the dense gradient as one writes it by hand."""
+
+    def embedding_backward(self, grad: Tensor, indices: Tensor, like: Tensor) -> Tensor:
+        return grad.new_zeros(like.shape[0], grad.shape[1]).index_add_(0, indices, grad)
+
+
 class TorchUnderInductor(TorchFunctions):
     """Inductor leaves EmbeddingBag as it is, so a fixed hotness is written as a lookup and a sum,
     which it fuses; what remains opaque to it is torch_eager's row."""

@@ -3,51 +3,12 @@
 // A bag's sums live in registers while its lookups are read, a tile of columns at a time; a bag of
 // one row without a weight is a copy of bytes.
 
+#pragma once
+
+#include "rows.h"
+#include "simd.h"
+
 namespace embed_ops::cpu::EMBED_OPS_ISA {
-
-// Lookups between a request for a row and its use. Tables that stay in cache gain nothing.
-template <class T>
-int64_t lookups_ahead(const Table& table) {
-  constexpr int64_t kCachedBytes = int64_t(8) << 20;
-  const int64_t bytes = table.num_rows * table.dim * static_cast<int64_t>(sizeof(T));
-  return bytes > kCachedBytes ? 16 : 0;
-}
-
-// The lookups of one table, as seen by the thread that reads them.
-template <class T, class Index>
-struct RowReader {
-  // `column`: where the tile that is read begins.
-  RowReader(const Lookups& lookups, const Table& table, int64_t column, Offences& offences)
-      : indices(static_cast<const Index*>(lookups.indices)),
-        weights(static_cast<const T*>(lookups.per_sample_weights)),
-        data(static_cast<const T*>(table.data) + column),
-        num_rows(table.num_rows),
-        stride(table.row_stride),
-        padding_idx(lookups.padding_idx),
-        num_indices(lookups.num_indices),
-        ahead(lookups_ahead<T>(table)),
-        offences(offences) {}
-
-  EMBED_OPS_INLINE const T* row(int64_t index) const {
-    return data + index * stride;
-  }
-
-  // Requests the beginning of the row that is read some lookups later; the rest of it the hardware
-  // fetches by itself.
-  EMBED_OPS_INLINE void prefetch(int64_t position) const {
-    __builtin_prefetch(row(indices[std::min(position + ahead, num_indices - 1)]));
-  }
-
-  const Index* indices;
-  const T* weights;
-  const T* data;
-  int64_t num_rows;
-  int64_t stride;
-  int64_t padding_idx;
-  int64_t num_indices;
-  int64_t ahead;
-  Offences& offences;
-};
 
 // A lookup out of range (BoundsCheck::kIgnore) is left out, as padding is.
 template <bool kWeighted, bool kPrefetch, class T, class Index, class Tile>
@@ -67,9 +28,10 @@ EMBED_OPS_LOOP void sum_bags(
     V sums[K] = {};
     A weight_of_bag = 0;
     int64_t counted = bag.end - bag.begin;
+#pragma GCC unroll 2
     for (int64_t j = bag.begin; j < bag.end; ++j) {
       if constexpr (kPrefetch) {
-        rows.prefetch(j);
+        rows.template prefetch<Tile>(j);
       }
       const Index index = rows.indices[j];
       if (__builtin_expect(!in_table(index, rows.num_rows), false)) {
@@ -87,14 +49,14 @@ EMBED_OPS_LOOP void sum_bags(
         weight = static_cast<A>(rows.weights[j]);
         weight_of_bag += weight;
       }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int v = 0; v < K; ++v) {
         sums[v] += weight * load<Tile::kLanes>(row + tile[v]);
       }
     }
-    const bool divide = mean && counted > 0;
     const A divisor = kWeighted ? weight_of_bag : static_cast<A>(counted);
-#pragma GCC unroll 8
+    const bool divide = mean && counted > 0 && divisor != A(1);
+#pragma GCC unroll 16
     for (int v = 0; v < K; ++v) {
       store(out + tile[v], divide ? sums[v] / divisor : sums[v]);
     }
@@ -133,7 +95,7 @@ EMBED_OPS_LOOP void max_bags(
       }
       for (int64_t j = begin; j < end; ++j) {
         if (rows.ahead > 0) {
-          rows.prefetch(j);
+          rows.template prefetch<Tile>(j);
         }
         const Index index = rows.indices[j];
         if (__builtin_expect(!in_table(index, rows.num_rows), false)) {
@@ -147,7 +109,7 @@ EMBED_OPS_LOOP void max_bags(
         const VOrdinal ordinal = VOrdinal{} + static_cast<Ordinal>(j - begin);
         const VOrdinal first = VOrdinal{} - static_cast<Ordinal>(empty);
         empty = false;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int v = 0; v < K; ++v) {
           const V value = load<Tile::kLanes>(row + tile[v]);
           // Not (best >= value) also where one is NaN; best stays if it is the NaN.
@@ -170,76 +132,107 @@ EMBED_OPS_LOOP void max_bags(
   }
 }
 
-template <class T, class Index>
-void combine_run(const Gather& p, const Run& run, Offences& offences) {
+// Combines the bags of a run, in tiles of up to kMost vectors. Rows of several tiles are read in as
+// many passes, over few bags at a time: the next pass finds their pages in the TLB and the lines
+// that the hardware fetched unasked in the cache.
+template <int kMost, class T, class Index, class Combine>
+void for_each_pass(const Gather& p, const Run& run, Offences& offences, const Combine& combine) {
+  using A = Accumulator<T>;
+  constexpr int64_t kBytesPerPass = 1 << 15; // of rows
   const Table& table = p.tables[run.table];
-  for_each_tile<Accumulator<T>>(0, table.dim, [&](const auto& tile) {
-    const RowReader<T, Index> rows(p.lookups, table, tile.first, offences);
-    T* out = static_cast<T*>(p.output) + run.sample * p.output_stride + table.column + tile.first;
-    if (p.lookups.mode == Mode::kMax) {
-      Index* argmax = static_cast<Index*>(p.argmax) + run.sample * table.dim + tile.first;
-      max_bags(p, rows, run, tile, out, argmax, table.dim);
-      return;
-    }
-    dispatch_bool(rows.weights != nullptr, [&](auto weighted) {
-      dispatch_bool(rows.ahead > 0, [&](auto prefetch) {
-        sum_bags<weighted(), prefetch()>(p, rows, run, tile, out);
-      });
+  int64_t step = run.size;
+  if (count_tiles<A, kMost>(0, table.dim) > 1) {
+    const int64_t bag_size = p.lookups.num_indices / p.lookups.num_bags();
+    const int64_t bag_bytes = std::max<int64_t>(1, bag_size) * table.dim * sizeof(T);
+    step = std::max<int64_t>(1, kBytesPerPass / bag_bytes);
+  }
+  for (int64_t first = 0; first < run.size; first += step) {
+    const Run bags(p.lookups, run.table, run.sample + first, std::min(step, run.size - first));
+    for_each_tile<A, kMost>(0, table.dim, [&](const auto& tile) {
+      combine(RowReader<T, Index>(p.lookups, table, tile.first, offences), bags, tile);
     });
+  }
+}
+
+template <class T, class Index>
+void combine_run(const Gather& p, const Run& whole, Offences& offences) {
+  const int64_t column = p.tables[whole.table].column;
+  const auto out_at = [&](const Run& run, int64_t first) {
+    return static_cast<T*>(p.output) + run.sample * p.output_stride + column + first;
+  };
+  if (p.lookups.mode == Mode::kMax) {
+    const int64_t dim = p.tables[whole.table].dim;
+    for_each_pass<8, T, Index>(
+        p, whole, offences, [&](const auto& rows, const Run& run, const auto& tile) {
+          Index* argmax = static_cast<Index*>(p.argmax) + run.sample * dim + tile.first;
+          max_bags(p, rows, run, tile, out_at(run, tile.first), argmax, dim);
+        });
+    return;
+  }
+  dispatch_bool(p.lookups.per_sample_weights != nullptr, [&](auto weighted) {
+    // AVX2 has 16 registers, and its additions read a row from memory: all of them can be sums. A
+    // weight takes one, and SSE another for each vector that is not aligned.
+    constexpr int kMost = weighted() || EMBED_OPS_VECTOR_BYTES < 32 ? 8 : 16;
+    for_each_pass<kMost, T, Index>(
+        p, whole, offences, [&](const auto& rows, const Run& run, const auto& tile) {
+          dispatch_bool(rows.ahead > 0, [&](auto prefetch) {
+            sum_bags<weighted(), prefetch()>(p, rows, run, tile, out_at(run, tile.first));
+          });
+        });
   });
 }
 
-// Bags of one row each, which is copied: no weight, no greatest of several.
-inline bool is_copy(const Lookups& lookups) {
-  return lookups.offsets == nullptr && lookups.hotness == 1 && lookups.mode != Mode::kMax &&
-      lookups.per_sample_weights == nullptr;
-}
-
-// Copies tile after tile (all bytes, if the tile is as wide as a row) of a run's rows.
-template <class Index, class Tile>
+// Copies the bytes of some columns of each row.
+template <class Index, class Columns>
 EMBED_OPS_LOOP void copy_rows(
     RowReader<uint8_t, Index> rows,
     Run run,
-    Tile tile,
+    Columns columns,
     uint8_t* out,
     int64_t out_stride) {
-  using V = Vector<uint8_t, Tile::kLanes>;
-  const int64_t begin = run[0].begin;
-  const int64_t ahead = rows.ahead * run.stride();
-  for (int64_t i = 0; i < run.size; ++i, out += out_stride) {
-    const int64_t j = begin + i * run.stride();
-    if (ahead > 0 && j + ahead < rows.num_indices) {
-      __builtin_prefetch(rows.row(rows.indices[j + ahead]));
+  const int64_t stride = run.stride();
+  const Index* index = rows.indices + run[0].begin;
+  // The last lookups have none to prefetch for.
+  const int64_t behind = rows.indices + rows.num_indices - index;
+  const int64_t last_ahead = rows.ahead > 0 ? behind / stride - rows.ahead : 0;
+  for (int64_t i = 0; i < run.size; ++i, index += stride, out += out_stride) {
+    if (i < last_ahead) {
+      __builtin_prefetch(rows.row(index[rows.ahead * stride]));
     }
-    const Index index = rows.indices[j];
-    V vectors[Tile::kVectors] = {};
-    if (__builtin_expect(!in_table(index, rows.num_rows), false)) {
-      rows.offences.add(j);
-    } else if (index != rows.padding_idx) {
-      const uint8_t* row = rows.row(index);
-#pragma GCC unroll 8
-      for (int v = 0; v < Tile::kVectors; ++v) {
-        vectors[v] = load_bits<V>(row + tile[v]);
+    const bool found = __builtin_expect(in_table(*index, rows.num_rows), true);
+    if (!found) {
+      rows.offences.add(index - rows.indices);
+    }
+    const bool zero = !found || __builtin_expect(*index == rows.padding_idx, false);
+    const uint8_t* const row = zero ? nullptr : rows.row(*index);
+    columns.for_each_tile([&](const auto& tile) __attribute__((always_inline)) {
+      using V = Vector<uint8_t, tile.kLanes>;
+      V vectors[tile.kVectors] = {};
+      if (__builtin_expect(!zero, true)) {
+#pragma GCC unroll 16
+        for (int v = 0; v < tile.kVectors; ++v) {
+          vectors[v] = load_bits<V>(row + tile.first + tile[v]);
+        }
       }
-    }
-#pragma GCC unroll 8
-    for (int v = 0; v < Tile::kVectors; ++v) {
-      store_bits(out + tile[v], vectors[v]);
-    }
+#pragma GCC unroll 16
+      for (int v = 0; v < tile.kVectors; ++v) {
+        store_bits(out + tile.first + tile[v], vectors[v]);
+      }
+    });
   }
 }
 
 template <class Index>
 void copy_run(const Gather& p, const Run& run, int64_t element_size, Offences& offences) {
   Table table = p.tables[run.table];
-  uint8_t* out = static_cast<uint8_t*>(p.output) +
-      (run.sample * p.output_stride + table.column) * element_size;
   table.row_stride *= element_size;
   table.dim *= element_size;
-  for_each_tile<uint8_t>(0, table.dim, [&](const auto& tile) {
-    const RowReader<uint8_t, Index> rows(p.lookups, table, tile.first, offences);
-    copy_rows(rows, run, tile, out + tile.first, p.output_stride * element_size);
-  });
+  const int64_t out_stride = p.output_stride * element_size;
+  uint8_t* out =
+      static_cast<uint8_t*>(p.output) + run.sample * out_stride + table.column * element_size;
+  const RowReader<uint8_t, Index> rows(p.lookups, table, 0, offences);
+  dispatch_columns<uint8_t>(
+      0, table.dim, [&](const auto& columns) { copy_rows(rows, run, columns, out, out_stride); });
 }
 
 inline void gather(const Gather& p, Offences& offences) {
@@ -250,7 +243,7 @@ inline void gather(const Gather& p, Offences& offences) {
       const int64_t work = std::max(p.lookups.num_indices, p.lookups.num_bags());
       const int64_t shares = threads_for(work * p.tables[0].dim * sizeof(T));
       const BagShares bags(p.lookups, shares);
-      const bool copy = is_copy(p.lookups);
+      const bool copy = are_copies(p.lookups);
       parallel_shares(shares, [&](int64_t share) {
         bags.for_each_run(share, [&](const Run& run) {
           if (copy) {

@@ -36,6 +36,12 @@ class OffsetsReader {
   int64_t num_indices_;
 };
 
+// Whether each bag is one row as it is: no weight, no greatest of several.
+inline bool are_copies(const Lookups& lookups) {
+  return lookups.offsets == nullptr && lookups.hotness == 1 && lookups.mode != Mode::kMax &&
+      lookups.per_sample_weights == nullptr;
+}
+
 // Positions in `indices`.
 struct Span {
   int64_t begin;
@@ -101,8 +107,9 @@ class BagShares {
     constexpr int64_t kLookupsPerRun = 2048;
     if (lookups_.offsets == nullptr) {
       const int64_t end = lookups_.batch * (share + 1) / shares_;
-      const int64_t step =
-          std::max<int64_t>(1, kLookupsPerRun / std::max<int64_t>(1, lookups_.hotness));
+      // All tables of a sample belong to one output row.
+      const int64_t lookups = std::max<int64_t>(1, lookups_.hotness * lookups_.num_tables);
+      const int64_t step = std::max<int64_t>(16, kLookupsPerRun / lookups);
       for (int64_t sample = lookups_.batch * share / shares_; sample < end; sample += step) {
         for (int64_t table = 0; table < lookups_.num_tables; ++table) {
           f(Run(lookups_, table, sample, std::min(step, end - sample)));

@@ -28,4 +28,16 @@ void parallel_shares(int64_t shares, const F& f) {
   });
 }
 
+// Calls f(item) for every item in [0, items), neighbours on the same thread.
+template <class F>
+void parallel_items(int64_t shares, int64_t items, const F& f) {
+  if (items > 0) {
+    parallel_shares(shares, [&](int64_t share) {
+      for (int64_t item = items * share / shares; item < items * (share + 1) / shares; ++item) {
+        f(item);
+      }
+    });
+  }
+}
+
 } // namespace embed_ops::cpu

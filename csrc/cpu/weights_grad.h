@@ -1,5 +1,9 @@
 // The gradient of per_sample_weights. Part of kernels.inc.
 
+#pragma once
+
+#include "rows.h"
+
 namespace embed_ops::cpu::EMBED_OPS_ISA {
 
 // dots[j] += grad . row_j over the columns of a tile, for the lookups of a bag that count; the
@@ -24,7 +28,7 @@ EMBED_OPS_LOOP void add_dots(
   }
   for (int64_t j = bag.begin; j < bag.end; ++j) {
     if (rows.ahead > 0) {
-      rows.prefetch(j);
+      rows.template prefetch<Tile>(j);
     }
     const Index index = rows.indices[j];
     if (__builtin_expect(!in_table(index, rows.num_rows), false)) {
