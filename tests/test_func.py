@@ -12,7 +12,7 @@ from calls import as_function_of_leaves
 from samples import COMPRESSED, PURE_SAMPLES, TRANSFORMS, Sample
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.func import functional_call, grad, jacrev, jvp, vjp, vmap
+from torch.func import functional_call, grad, hessian, jacrev, jvp, vjp, vmap
 from torch.nn import functional as F
 
 import embed_ops
@@ -168,3 +168,39 @@ def test_forward_mode_is_refused(requires_grad: bool, table: Tensor, indices: Te
         with torch.no_grad(), pytest.raises(NotImplementedError, match=text):
             ours(dual, indices)
         torch.testing.assert_close(ours(table, indices), theirs(table, indices))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [hessian, lambda f: lambda table: jvp(grad(f), (table,), (table,))],
+    ids=["hessian", "jvp of grad"],
+)
+def test_forward_mode_over_reverse_is_refused(
+    transform: Any, table: Tensor, indices: Tensor
+) -> None:
+    with pytest.raises(NotImplementedError, match="expected tensors without tangents"):
+        transform(lambda w: ours(w, indices))(table)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda f, table, column: jacrev(f)(table, column),
+        lambda f, table, column: jacrev(jacrev(lambda w: f(w, column).sum()))(table),
+        lambda f, table, column: vmap(f, (0, None))(torch.stack([table, -table]), column),
+        lambda f, table, column: vmap(f, (None, 1))(table, torch.stack([column, 5 - column], 1)),
+        lambda f, table, column: vmap(jacrev(f), (None, 0))(table, column[None]),
+    ],
+    ids=["jacobian", "hessian", "many tables", "many indices", "many jacobians"],
+)
+def test_transforms_over_separate_tables(transform: Any, table: Tensor, indices: Tensor) -> None:
+    other = torch.randn(6, 3, dtype=torch.float64, device=table.device)
+
+    def ours(table: Tensor, column: Tensor) -> Tensor:
+        return embed_ops.multi_embedding(torch.stack([column, column], 1), [other, table]).sin()
+
+    def theirs(table: Tensor, column: Tensor) -> Tensor:
+        return torch.cat([F.embedding(column, other), F.embedding(column, table)], 1).sin()
+
+    column = indices[0]
+    torch.testing.assert_close(transform(ours, table, column), transform(theirs, table, column))

@@ -109,6 +109,34 @@ def test_subclasses_that_override_functions(where: str, weight: Tensor, indices:
     assert [func for func in Overriding.seen if func in FORWARD] == FORWARD
 
 
+class Scaled(TorchFunctionMode):
+    """Multiplies tables, which need no gradient, by a scale that does."""
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in FORWARD:
+            args = [self._scaled(argument) for argument in args]
+        return func(*args, **(kwargs or {}))
+
+    def _scaled(self, argument: Any) -> Any:
+        if isinstance(argument, list):
+            return [self._scaled(each) for each in argument]
+        is_table = isinstance(argument, Tensor) and argument.is_floating_point()
+        return argument * self.scale if is_table else argument
+
+
+def test_what_overrides_a_lookup_has_gradients_of_its_own(weight: Tensor, indices: Tensor) -> None:
+    scale = torch.ones((), device=weight.device, requires_grad=True)
+    with Scaled(scale):
+        loss = total(weight.detach(), indices)
+    (gradient,) = torch.autograd.grad(loss, scale)
+    (expected,) = torch.autograd.grad(total(weight, indices), weight)
+    torch.testing.assert_close(gradient, (expected * weight).sum())
+
+
 def test_fake_tensors(weight: Tensor, indices: Tensor) -> None:
     with FakeTensorMode() as mode:
         loss = total(mode.from_tensor(weight), mode.from_tensor(indices))

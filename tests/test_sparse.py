@@ -15,6 +15,7 @@ import torch
 from asserts import assert_same_bits
 from samples import FLOAT_DTYPES
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import embed_ops
 from embed_ops.ops.sparse_gradient.slot import _slots, slot_of
@@ -404,6 +405,14 @@ def test_autograd_grad_and_weights_that_are_results(device: str) -> None:
     assert gradient.is_coalesced()
     embed_ops.embedding(indices, leaf * 2, sparse=True).sum().backward()
     torch.testing.assert_close(leaf.grad.to_dense(), 2 * gradient.to_dense())
+
+
+def test_activation_checkpoints(device: str) -> None:
+    plain, checkpointed = make(True, device), make(True, device)
+    plain(data(0, device)).square().sum().backward()
+    checkpoint(checkpointed, data(0, device), use_reentrant=False).square().sum().backward()
+    for one, other in zip(plain.parameters(), checkpointed.parameters(), strict=True):
+        assert_same_bits(one.grad.to_dense(), other.grad.to_dense())
 
 
 def test_there_is_no_second_derivative(device: str) -> None:

@@ -7,6 +7,7 @@ is here does the same in fewer steps.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,8 +62,9 @@ def register_autograd(
         return tuple(output) if isinstance(output, list) else output
 
     def forward_in_transform(ctx: Any, *inputs: Any) -> Any:
-        # An autograd.Function turns gradients off, which transforms further out must not notice.
-        with torch.enable_grad():
+        # An autograd.Function turns gradients and tangents off, which transforms further out must
+        # not notice.
+        with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True):
             return forward(ctx, *inputs)
 
     def backward_of_inputs(ctx: Any, *gradients: Any) -> Gradients:
@@ -101,14 +103,17 @@ def register_autograd(
             or torch._C._get_tracing_state() is not None
         ):
             return op(*args)
+        # What handles the call instead may compute with tensors that need a gradient.
+        if has_torch_function((*args, *args[positions[-1]]) if has_list else args):
+            return op(*args)
         if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
             with _below_autograd():
                 return run(*args)
-        if has_torch_function((*args, *args[positions[-1]]) if has_list else args):
-            return op(*args)
         return record(*inputs_of(unwrap_dead_wrappers(args)))
 
     _library.impl(name, kernel, "Autograd")
+    if any(str(each.type) == "List[Tensor]" for each in (*schema, *op._schema.returns)):
+        torch.library.register_vmap(op, functools.partial(_one_by_one, op))
     return call
 
 
@@ -119,6 +124,25 @@ def _autograd_function(
     members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     function = type(name, (torch.autograd.Function,), members)
     return super(torch.autograd.Function, function).apply  # type: ignore[misc]
+
+
+def _one_by_one(op: Any, info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
+    """The rule of vmap for an op with lists of tensors: what torch's own fallback, which does not
+    take them, does for the others."""
+
+    def element(arg: Any, dim: Any, number: int) -> Any:
+        if isinstance(arg, list) and isinstance(dim, list):
+            return [element(*each, number) for each in zip(arg, dim, strict=True)]
+        return arg if dim is None else arg.select(dim, number)
+
+    results = [
+        op(*(element(arg, dim, number) for arg, dim in zip(args, in_dims, strict=True)))
+        for number in range(info.batch_size)
+    ]
+    if isinstance(results[0], list):
+        columns = [torch.stack(column) for column in zip(*results, strict=True)]
+        return columns, [0] * len(columns)
+    return torch.stack(results), 0
 
 
 def _refuse_tangents(name: str, args: tuple[Any, ...]) -> None:

@@ -94,7 +94,8 @@ def _save_for_attach_tables(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -
 
 
 def _backward_of_attach_tables(ctx: Any, grad_output: Tensor) -> Gradients:
-    placeholders, rest = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+    saved = ctx.saved_tensors  # once: checkpoints unpack them when they are read
+    placeholders, rest = saved[: ctx.count], saved[ctx.count :]
     tickets, tensors = rest[: ctx.count], rest[ctx.count :]
     together = compressed_tables(grad_output, *tensors, *ctx.options)
     if ctx.count < len(ctx.tables):

@@ -28,9 +28,10 @@ class Attach(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> Gradients:
-        pairs = compressed(grad_output, *ctx.saved_tensors, *ctx.options)
+        tensors = ctx.saved_tensors  # once: checkpoints unpack them when they are read
+        pairs = compressed(grad_output, *tensors, *ctx.options)
         gradient = _as_gradient(pairs, ctx.shape, ctx.slot)
-        return grad_output, gradient, None, *(None,) * len(ctx.saved_tensors)
+        return grad_output, gradient, None, *(None,) * len(tensors)
 
 
 class AttachTables(torch.autograd.Function):
