@@ -122,8 +122,9 @@ void compress(const Compress& problem, Offences& offences, int64_t element_size)
     table.data = outputs[t].values;
     table.num_rows = kept;
     const int64_t row_bytes = table.dim * element_size;
-    std::memset(
-        static_cast<char*>(table.data) + kept * row_bytes, 0, (outputs[t].size - kept) * row_bytes);
+    std::fill_n(
+        static_cast<char*>(table.data) + kept * row_bytes, (outputs[t].size - kept) * row_bytes,
+        char(0));
   }
   scatter.lookups.indices = renumbering.numbers().data();
   scatter.lookups.padding_idx = kNoPadding;

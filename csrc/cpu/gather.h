@@ -197,7 +197,7 @@ EMBED_OPS_LOOP void copy_rows(
   const int64_t last_ahead = rows.ahead > 0 ? behind / stride - rows.ahead : 0;
   for (int64_t i = 0; i < run.size; ++i, index += stride, out += out_stride) {
     if (i < last_ahead) {
-      __builtin_prefetch(rows.row(index[rows.ahead * stride]));
+      __builtin_prefetch(rows.request(index[rows.ahead * stride]));
     }
     const bool found = __builtin_expect(in_table(*index, rows.num_rows), true);
     if (!found) {

@@ -33,16 +33,24 @@ struct RowReader {
     return data + index * stride;
   }
 
+  // Where row `index` is, or would be: what is requested has not been checked yet, and pointers
+  // overflow where unsigned numbers wrap.
+  EMBED_OPS_INLINE const char* request(int64_t index) const {
+    const uintptr_t bytes =
+        static_cast<uintptr_t>(index) * static_cast<uintptr_t>(stride) * sizeof(T);
+    return reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(data) + bytes);
+  }
+
   // Requests a tile of the row that is read some lookups later. All its cache lines: the hardware
   // would fetch the next ones by itself, but late (a tenth slower at 512 bytes).
   template <class Tile>
   EMBED_OPS_INLINE void prefetch(int64_t position) const {
     constexpr int64_t kLine = 64;
     constexpr int64_t kBytes = Tile::kVectors * Tile::kLanes * sizeof(T);
-    const T* const next = row(indices[std::min(position + ahead, num_indices - 1)]);
+    const char* const next = request(indices[std::min(position + ahead, num_indices - 1)]);
 #pragma GCC unroll 16
     for (int64_t byte = 0; byte < kBytes; byte += kLine) {
-      __builtin_prefetch(reinterpret_cast<const char*>(next) + byte);
+      __builtin_prefetch(next + byte);
     }
   }
 

@@ -135,6 +135,8 @@ def _one_by_one(op: Any, info: Any, in_dims: tuple[Any, ...], *args: Any) -> tup
             return [element(*each, number) for each in zip(arg, dim, strict=True)]
         return arg if dim is None else arg.select(dim, number)
 
+    if info.batch_size == 0:
+        raise RuntimeError(f"{op}: vmap: expected at least 1 element, got 0")
     results = [
         op(*(element(arg, dim, number) for arg, dim in zip(args, in_dims, strict=True)))
         for number in range(info.batch_size)

@@ -14,7 +14,9 @@ gradient for it itself.)
 
 torch keeps no note that the first gradient it accumulates is coalesced, and on CUDA adds two sparse
 tensors by putting one behind the other. So a hook on the weight, from the first lookup with
-``sparse=True`` on, restores the note or coalesces what has been added up.
+``sparse=True`` on, restores the note or coalesces what has been added up. torch adds gradients of
+several threads one after the other, but runs hooks beside that: a weight whose gradients are sparse
+takes the backwards of one thread at a time.
 """
 
 from .attach import attach, attach_tables, wanted_for

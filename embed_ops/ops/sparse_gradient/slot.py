@@ -22,6 +22,13 @@ _new_ticket = itertools.count()
 _slots: weakref.WeakValueDictionary[int, Slot] = weakref.WeakValueDictionary()
 
 
+class _Deposits(list[Pairs]):
+    """Those of one backward."""
+
+    def kept(self) -> None:
+        """Called when the backward ends."""
+
+
 class Slot:
     """What belongs to one weight; kept as an attribute of it.
 
@@ -33,7 +40,7 @@ class Slot:
     def __init__(self, weight: Tensor) -> None:
         number = next(_new_ticket)
         self._weight = weakref.ref(weight)
-        self._deposits: list[tuple[int, Pairs]] = []
+        self._deposits: weakref.WeakValueDictionary[int, _Deposits] = weakref.WeakValueDictionary()
         self._made: StorageWeakRef | None = None
         self.ticket = torch.tensor(number)
         # Of one element: Inductor leaves out sums of none, and the deposits that go into them.
@@ -53,15 +60,21 @@ class Slot:
         return self._weight() is weight and self.placeholder.device == weight.device
 
     def deposit(self, pairs: Pairs) -> None:
-        self._deposits.append((torch._C._current_graph_task_id(), pairs))
+        task = torch._C._current_graph_task_id()
+        if task < 0:  # outside of a backward, where nobody would collect it
+            return
+        deposits = self._deposits.get(task)
+        if deposits is None:
+            deposits = self._deposits[task] = _Deposits()
+            # Only the backward that runs keeps them: they go with it when it never arrives at the
+            # placeholder, or fails.
+            torch.autograd.Variable._execution_engine.queue_callback(deposits.kept)
+        deposits.append(pairs)
 
     def collect(self) -> None:
         """Hands what this backward has deposited to autograd, as the gradient of the weight."""
         self.placeholder.grad = None
-        task = torch._C._current_graph_task_id()
-        # Those of a backward that has failed are dropped.
-        deposits = [pairs for number, pairs in self._deposits if number == task]
-        self._deposits.clear()
+        deposits = self._deposits.pop(torch._C._current_graph_task_id(), _Deposits())
         weight = self._weight()
         while deposits and weight is not None:
             with torch.enable_grad():
