@@ -10,6 +10,34 @@
 
 namespace embed_ops::cpu::EMBED_OPS_ISA {
 
+// A bag of one row: its bytes, without widening and rounding.
+template <bool kPrefetch, class T, class Index, class Tile>
+EMBED_OPS_INLINE void copy_one(
+    const RowReader<T, Index>& rows,
+    int64_t position,
+    const Tile& tile,
+    T* out) {
+  if constexpr (kPrefetch) {
+    rows.template prefetch<Tile>(position);
+  }
+  using V = Vector<uint8_t, Tile::kLanes * sizeof(T)>;
+  V vectors[Tile::kVectors] = {};
+  const Index index = rows.indices[position];
+  if (__builtin_expect(!in_table(index, rows.num_rows), false)) {
+    rows.offences.add(position);
+  } else if (index != rows.padding_idx) {
+    const T* const row = rows.row(index);
+#pragma GCC unroll 16
+    for (int v = 0; v < Tile::kVectors; ++v) {
+      vectors[v] = load_bits<V>(row + tile[v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int v = 0; v < Tile::kVectors; ++v) {
+    store_bits(out + tile[v], vectors[v]);
+  }
+}
+
 // A lookup out of range (BoundsCheck::kIgnore) is left out, as padding is.
 template <bool kWeighted, bool kPrefetch, class T, class Index, class Tile>
 EMBED_OPS_LOOP void sum_bags(
@@ -25,6 +53,12 @@ EMBED_OPS_LOOP void sum_bags(
   const int64_t output_stride = p.output_stride;
   for (int64_t i = 0; i < run.size; ++i, out += output_stride) {
     const Span bag = run[i];
+    if constexpr (!kWeighted) {
+      if (bag.end - bag.begin == 1) {
+        copy_one<kPrefetch>(rows, bag.begin, tile, out);
+        continue;
+      }
+    }
     V sums[K] = {};
     A weight_of_bag = 0;
     int64_t counted = bag.end - bag.begin;

@@ -58,6 +58,23 @@ EMBED_OPS_INLINE Vector<uint32_t, N> widen(const void* from) {
   return __builtin_convertvector(load_bits<Vector<uint16_t, N>>(from), Vector<uint32_t, N>);
 }
 
+// N numbers below 2^16, narrowed. As above.
+template <int N>
+EMBED_OPS_INLINE Vector<uint16_t, N> narrow(Vector<uint32_t, N> numbers) {
+#if EMBED_OPS_VECTOR_BYTES == 64
+  if constexpr (N == 16) {
+    return (Vector<uint16_t, N>)_mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)numbers);
+  }
+#endif
+#if EMBED_OPS_VECTOR_BYTES >= 32
+  if constexpr (N == 8) {
+    const __m256i packed = _mm256_packus_epi32((__m256i)numbers, (__m256i)numbers);
+    return (Vector<uint16_t, N>)_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0xd8));
+  }
+#endif
+  return __builtin_convertvector(numbers, Vector<uint16_t, N>);
+}
+
 template <int N>
 EMBED_OPS_INLINE Vector<float, N> load(const BFloat16* from) {
   return (Vector<float, N>)(widen<N>(from) << 16);
@@ -107,7 +124,7 @@ EMBED_OPS_INLINE void store(BFloat16* to, V value) {
   const auto rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   const auto is_nan = (Vector<uint32_t, N>)(value != value);
   const auto result = (rounded & ~is_nan) | (0x7fc0 & is_nan);
-  store_bits(to, __builtin_convertvector(result, Vector<uint16_t, N>));
+  store_bits(to, narrow<N>(result));
 }
 
 template <class V>
