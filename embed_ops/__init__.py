@@ -17,6 +17,8 @@ _library.load()
 # By name: in a checkout the folder is meta/, and only an installation puts it under embed_ops.
 importlib.import_module("embed_ops.meta")
 
+# Behind the fake kernels that autograd formulas are registered beside; compressed_backward has but
+# such formulas.
 from . import inductor  # noqa: E402
 from ._replace import replace  # noqa: E402
 from .bounds import bounds_check, check_errors  # noqa: E402

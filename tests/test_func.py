@@ -204,3 +204,8 @@ def test_transforms_over_separate_tables(transform: Any, table: Tensor, indices:
 
     column = indices[0]
     torch.testing.assert_close(transform(ours, table, column), transform(theirs, table, column))
+
+
+def test_vmap_over_nothing_and_separate_tables(table: Tensor, indices: Tensor) -> None:
+    with pytest.raises(RuntimeError, match="expected at least 1 element, got 0"):
+        vmap(lambda index: embed_ops.multi_embedding(index, [table]))(indices[:0, :1, None])

@@ -10,23 +10,12 @@
 
 namespace embed_ops::cpu::EMBED_OPS_ISA {
 
-// A bag of one row: its bytes, without widening and rounding.
-template <bool kPrefetch, class T, class Index, class Tile>
-EMBED_OPS_INLINE void copy_one(
-    const RowReader<T, Index>& rows,
-    int64_t position,
-    const Tile& tile,
-    T* out) {
-  if constexpr (kPrefetch) {
-    rows.template prefetch<Tile>(position);
-  }
+// The bytes of a row, or zeros for nullptr, in one tile of columns.
+template <class T, class Tile>
+EMBED_OPS_INLINE void copy_tile(const Tile& tile, const T* row, T* out) {
   using V = Vector<uint8_t, Tile::kLanes * sizeof(T)>;
   V vectors[Tile::kVectors] = {};
-  const Index index = rows.indices[position];
-  if (__builtin_expect(!in_table(index, rows.num_rows), false)) {
-    rows.offences.add(position);
-  } else if (index != rows.padding_idx) {
-    const T* const row = rows.row(index);
+  if (__builtin_expect(row != nullptr, true)) {
 #pragma GCC unroll 16
     for (int v = 0; v < Tile::kVectors; ++v) {
       vectors[v] = load_bits<V>(row + tile[v]);
@@ -38,7 +27,6 @@ EMBED_OPS_INLINE void copy_one(
   }
 }
 
-// A lookup out of range (BoundsCheck::kIgnore) is left out, as padding is.
 template <bool kWeighted, bool kPrefetch, class T, class Index, class Tile>
 EMBED_OPS_LOOP void sum_bags(
     const Gather& p,
@@ -53,40 +41,34 @@ EMBED_OPS_LOOP void sum_bags(
   const int64_t output_stride = p.output_stride;
   for (int64_t i = 0; i < run.size; ++i, out += output_stride) {
     const Span bag = run[i];
-    if constexpr (!kWeighted) {
-      if (bag.end - bag.begin == 1) {
-        copy_one<kPrefetch>(rows, bag.begin, tile, out);
-        continue;
+    // Without widening and rounding.
+    if (!kWeighted && bag.end - bag.begin == 1) {
+      if constexpr (kPrefetch) {
+        rows.template prefetch<Tile>(bag.begin);
       }
+      copy_tile(tile, rows.row_or_null(bag.begin), out);
+      continue;
     }
     V sums[K] = {};
     A weight_of_bag = 0;
-    int64_t counted = bag.end - bag.begin;
+    int64_t counted = 0;
 #pragma GCC unroll 2
     for (int64_t j = bag.begin; j < bag.end; ++j) {
       if constexpr (kPrefetch) {
         rows.template prefetch<Tile>(j);
       }
-      const Index index = rows.indices[j];
-      if (__builtin_expect(!in_table(index, rows.num_rows), false)) {
-        rows.offences.add(j);
-        --counted;
-        continue;
-      }
-      if (index == rows.padding_idx) {
-        --counted;
-        continue;
-      }
-      const T* row = rows.row(index);
-      A weight = 1;
-      if constexpr (kWeighted) {
-        weight = static_cast<A>(rows.weights[j]);
-        weight_of_bag += weight;
-      }
+      const auto add = [&](const T* row) __attribute__((always_inline)) {
+        A weight = 1;
+        if constexpr (kWeighted) {
+          weight = static_cast<A>(rows.weights[j]);
+          weight_of_bag += weight;
+        }
 #pragma GCC unroll 16
-      for (int v = 0; v < K; ++v) {
-        sums[v] += weight * load<Tile::kLanes>(row + tile[v]);
-      }
+        for (int v = 0; v < K; ++v) {
+          sums[v] += weight * load<Tile::kLanes>(row + tile[v]);
+        }
+      };
+      counted += rows.visit(j, add);
     }
     const A divisor = kWeighted ? weight_of_bag : static_cast<A>(counted);
     const bool divide = mean && counted > 0 && divisor != A(1);
@@ -131,26 +113,19 @@ EMBED_OPS_LOOP void max_bags(
         if (rows.ahead > 0) {
           rows.template prefetch<Tile>(j);
         }
-        const Index index = rows.indices[j];
-        if (__builtin_expect(!in_table(index, rows.num_rows), false)) {
-          rows.offences.add(j);
-          continue;
-        }
-        if (index == rows.padding_idx) {
-          continue;
-        }
-        const T* row = rows.row(index);
-        const VOrdinal ordinal = VOrdinal{} + static_cast<Ordinal>(j - begin);
-        const VOrdinal first = VOrdinal{} - static_cast<Ordinal>(empty);
-        empty = false;
+        rows.visit(j, [&](const T* row) __attribute__((always_inline)) {
+          const VOrdinal ordinal = VOrdinal{} + static_cast<Ordinal>(j - begin);
+          const VOrdinal first = VOrdinal{} - static_cast<Ordinal>(empty);
+          empty = false;
 #pragma GCC unroll 16
-        for (int v = 0; v < K; ++v) {
-          const V value = load<Tile::kLanes>(row + tile[v]);
-          // Not (best >= value) also where one is NaN; best stays if it is the NaN.
-          const VOrdinal wins = first | (~(best[v] >= value) & (best[v] == best[v]));
-          best[v] = wins ? value : best[v];
-          winner[v] = wins ? ordinal : winner[v];
-        }
+          for (int v = 0; v < K; ++v) {
+            const V value = load<Tile::kLanes>(row + tile[v]);
+            // Not (best >= value) also where one is NaN; best stays if it is the NaN.
+            const VOrdinal wins = first | (~(best[v] >= value) & (best[v] == best[v]));
+            best[v] = wins ? value : best[v];
+            winner[v] = wins ? ordinal : winner[v];
+          }
+        });
       }
       for (int v = 0; v < K; ++v) {
         for (int lane = 0; lane < Tile::kLanes; ++lane) {
@@ -233,25 +208,9 @@ EMBED_OPS_LOOP void copy_rows(
     if (i < last_ahead) {
       __builtin_prefetch(rows.request(index[rows.ahead * stride]));
     }
-    const bool found = __builtin_expect(in_table(*index, rows.num_rows), true);
-    if (!found) {
-      rows.offences.add(index - rows.indices);
-    }
-    const bool zero = !found || __builtin_expect(*index == rows.padding_idx, false);
-    const uint8_t* const row = zero ? nullptr : rows.row(*index);
+    const uint8_t* const row = rows.row_or_null(index - rows.indices);
     columns.for_each_tile([&](const auto& tile) __attribute__((always_inline)) {
-      using V = Vector<uint8_t, tile.kLanes>;
-      V vectors[tile.kVectors] = {};
-      if (__builtin_expect(!zero, true)) {
-#pragma GCC unroll 16
-        for (int v = 0; v < tile.kVectors; ++v) {
-          vectors[v] = load_bits<V>(row + tile.first + tile[v]);
-        }
-      }
-#pragma GCC unroll 16
-      for (int v = 0; v < tile.kVectors; ++v) {
-        store_bits(out + tile.first + tile[v], vectors[v]);
-      }
+      copy_tile(tile, row == nullptr ? nullptr : row + tile.first, out + tile.first);
     });
   }
 }

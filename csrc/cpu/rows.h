@@ -33,6 +33,29 @@ struct RowReader {
     return data + index * stride;
   }
 
+  // Calls f(row) unless the lookup counts for nothing, and says whether it does count: padding does
+  // not, nor what names no row (BoundsCheck::kIgnore), which is an offence.
+  template <class F>
+  EMBED_OPS_INLINE bool visit(int64_t position, const F& f) const {
+    const Index index = indices[position];
+    if (__builtin_expect(!in_table(index, num_rows), false)) {
+      offences.add(position);
+      return false;
+    }
+    if (index == padding_idx) {
+      return false;
+    }
+    f(row(index));
+    return true;
+  }
+
+  // The row, or nullptr. Loops that add rows up are 5 to 10 % slower with this.
+  EMBED_OPS_INLINE const T* row_or_null(int64_t position) const {
+    const T* found = nullptr;
+    visit(position, [&](const T* row) { found = row; });
+    return found;
+  }
+
   // Where row `index` is, or would be: what is requested has not been checked yet, and pointers
   // overflow where unsigned numbers wrap.
   EMBED_OPS_INLINE const char* request(int64_t index) const {

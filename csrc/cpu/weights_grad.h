@@ -30,18 +30,14 @@ EMBED_OPS_LOOP void add_dots(
     if (rows.ahead > 0) {
       rows.template prefetch<Tile>(j);
     }
-    const Index index = rows.indices[j];
-    if (__builtin_expect(!in_table(index, rows.num_rows), false)) {
-      rows.offences.add(j);
-    } else if (index != rows.padding_idx) {
-      const T* row = rows.row(index);
+    rows.visit(j, [&](const T* row) __attribute__((always_inline)) {
       V products = {};
 #pragma GCC unroll 8
       for (int v = 0; v < K; ++v) {
         products += factors[v] * load<Tile::kLanes>(row + tile[v]);
       }
       dots[j - bag.begin] += sum_of_lanes(products);
-    }
+    });
   }
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -47,8 +47,8 @@ class Slot:
         self.placeholder = torch.zeros(
             (), device=weight.device, dtype=weight.dtype, requires_grad=True
         )
-        self.placeholder.register_post_accumulate_grad_hook(_Collector(weakref.ref(self)))
-        weight.register_post_accumulate_grad_hook(_Keeper(weakref.ref(self)))
+        self.placeholder.register_post_accumulate_grad_hook(_Hook(self.collect))
+        weight.register_post_accumulate_grad_hook(_Hook(self.keep_coalesced))
         _slots[number] = self
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -71,9 +71,9 @@ class Slot:
             torch.autograd.Variable._execution_engine.queue_callback(deposits.kept)
         deposits.append(pairs)
 
-    def collect(self) -> None:
+    def collect(self, placeholder: Tensor) -> None:
         """Hands what this backward has deposited to autograd, as the gradient of the weight."""
-        self.placeholder.grad = None
+        placeholder.grad = None
         deposits = self._deposits.pop(torch._C._current_graph_task_id(), _Deposits())
         weight = self._weight()
         while deposits and weight is not None:
@@ -96,28 +96,16 @@ class Slot:
             weight.grad = coalesce(gradient)
 
 
-class _Collector:
-    """The hook of a placeholder."""
+class _Hook:
+    """Calls a slot's method, while there is the slot: a weight's hooks must not keep the weight."""
 
-    def __init__(self, slot: weakref.ref[Slot]) -> None:
-        self._slot = slot
+    def __init__(self, method: Callable[[Tensor], None]) -> None:
+        self._method = weakref.WeakMethod(method)
 
-    def __call__(self, placeholder: Tensor) -> None:
-        slot = self._slot()
-        if slot is not None:
-            slot.collect()
-
-
-class _Keeper:
-    """The hook of a weight."""
-
-    def __init__(self, slot: weakref.ref[Slot]) -> None:
-        self._slot = slot
-
-    def __call__(self, weight: Tensor) -> None:
-        slot = self._slot()
-        if slot is not None:
-            slot.keep_coalesced(weight)
+    def __call__(self, tensor: Tensor) -> None:
+        method = self._method()
+        if method is not None:
+            method(tensor)
 
 
 class _Carry(torch.autograd.Function):
