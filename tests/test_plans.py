@@ -39,10 +39,15 @@ Launch fill(int64_t lanes, int64_t rows, int64_t tables) {
 Launch fill_zero(int64_t bytes, int64_t tables) {
   return flat(plan_fill_zero(bytes, tables, 4));
 }
-struct Tiles { Launch launch; int per_lane; int slice_lanes; };
-Tiles tiles(int64_t lanes, int64_t lookups, int processors) {
-  const TilePlan p = plan_tiles(lanes, lookups, processors);
-  return {flat(p.launch), p.per_lane, p.slice_lanes};
+struct Tiles { Launch launch; int per_lane; int slice_lanes; bool prefetches; };
+static Tiles flat_tiles(const TilePlan& p) {
+  return {flat(p.launch), p.per_lane, p.slice_lanes, p.prefetches};
+}
+Tiles sorted_tiles(int64_t lanes, int64_t lookups, int processors) {
+  return flat_tiles(plan_sorted_tiles(lanes, 16, lookups, processors));
+}
+Tiles ordered_tiles(int64_t lanes, int64_t lookups, int processors) {
+  return flat_tiles(plan_ordered_tiles(lanes, lookups, processors));
 }
 int scatter(int64_t lookups, int64_t rows, int64_t width, int64_t tables, bool sums_in_gradient,
             bool deterministic, bool is_max) {
@@ -91,7 +96,12 @@ class Pool(ctypes.Structure):
 
 
 class Tiles(ctypes.Structure):
-    _fields_ = [("launch", Launch), ("per_lane", ctypes.c_int), ("slice_lanes", ctypes.c_int)]
+    _fields_ = [
+        ("launch", Launch),
+        ("per_lane", ctypes.c_int),
+        ("slice_lanes", ctypes.c_int),
+        ("prefetches", ctypes.c_bool),
+    ]
 
 
 I64 = ctypes.c_int64
@@ -101,7 +111,8 @@ SIGNATURES = {
     "atomic": (Launch, [I64, I64, I64, ctypes.c_int]),
     "fill": (Launch, [I64, I64, I64]),
     "fill_zero": (Launch, [I64, I64]),
-    "tiles": (Tiles, [I64, I64, ctypes.c_int]),
+    "sorted_tiles": (Tiles, [I64, I64, ctypes.c_int]),
+    "ordered_tiles": (Tiles, [I64, I64, ctypes.c_int]),
     "scatter": (ctypes.c_int, [I64] * 4 + [ctypes.c_bool] * 3),
     "shift_of_counters": (ctypes.c_int, [I64, I64]),
     "stride_of_counters": (I64, [I64, I64]),
@@ -197,13 +208,24 @@ def test_few_long_bags_are_shared(plans):
 
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("lookups", [1, 255, 1024, 4096, 65_536, 262_144, 10_000_000])
-def test_tiles_cover_every_lookup_and_lane(plans, lanes, lookups):
-    plan = plans.tiles(lanes, lookups, H100)
-    assert is_legal(plan.launch) and plan.launch.block[0] == 256
+@pytest.mark.parametrize("kind", ["sorted_tiles", "ordered_tiles"])
+def test_tiles_cover_every_lookup_and_lane(plans, lanes, lookups, kind):
+    plan = getattr(plans, kind)(lanes, lookups, H100)
+    assert is_legal(plan.launch) and plan.launch.block[0] % 32 == 0
     assert plan.per_lane in (1, 4)
-    assert plan.launch.grid[0] * 256 * plan.per_lane >= lookups
+    assert plan.launch.grid[0] * plan.launch.block[0] * plan.per_lane >= lookups
     assert plan.slice_lanes in (1, 2, 4, 8, 16, 32)
     assert plan.launch.grid[1] * plan.slice_lanes >= lanes
+
+
+def test_small_gradients_get_small_blocks_small_tiles_and_prefetches(plans):
+    few, more, many = (plans.sorted_tiles(8, n, H100) for n in (16_384, 65_536, 262_144))
+    assert [plan.launch.block[0] for plan in (few, more, many)] == [64, 64, 256]
+    assert [plan.per_lane for plan in (few, more, many)] == [1, 4, 4]
+    assert plans.sorted_tiles(2, 65_536, H100).per_lane == 1  # narrow rows
+    assert few.prefetches and not more.prefetches and not many.prefetches
+    # A slice is then of one cache line at most: one request for each lookup asks for all of it.
+    assert few.slice_lanes * 16 <= 128
 
 
 @pytest.mark.parametrize(
@@ -213,11 +235,13 @@ def test_tiles_cover_every_lookup_and_lane(plans, lanes, lookups):
         ((32, 1000, 8, 1, True, False, False), ATOMIC),
         ((4095, 1000, 128, 1, True, False, False), ATOMIC),
         ((4096, 1000, 128, 1, True, False, False), TILED),
-        ((4096, 1000, 8, 1, True, False, False), TILED),
+        ((4096, 1000, 8, 1, True, False, False), ATOMIC),
+        ((6144, 1000, 8, 1, True, False, False), TILED),
         ((262_144, 1000, 256, 1, True, False, False), TILED),  # a gradient that fits the L2
         ((65_536, 100_000, 128, 1, True, False, False), TILED),
         ((65_536, 100_000, 256, 1, True, False, False), ORDERED),
         ((262_144, 1_000_000, 64, 1, True, False, False), ORDERED),
+        ((65_536, 1_000_000, 256, 1, True, False, False), TILED),  # zeros are all there is to write
         ((262_144, 1_000_000, 26 * 32, 26, True, False, False), TILED),
         ((262_144, 1000, 128, 1, True, False, True), ATOMIC),
         ((1024, 1000, 128, 1, False, False, False), COMPARED),

@@ -31,15 +31,15 @@ void reduce_tiles(
       ordered, source, partial_sums, width, plan.slice_lanes);
   if (num_tiles > 1) {
     follow(
-        cuda, join_runs_kernel<T, kVec, Tables, Key>, plan_join(lanes, num_tiles), tables, ordered,
-        partial_sums, width, num_tiles, kLookups);
+        cuda, join_runs_kernel<T, kVec, Tables, Key>, plan_join(num_tiles, kJoinThreads), tables,
+        ordered, partial_sums, width, num_tiles, kLookups, power_of_two_for(lanes, kTeamLanes));
   }
 }
 
 template <bool kMax, class T, class Winner, int kVec, class Key, class Tables>
 void reduce(Cuda& cuda, const OrderedRuns& runs, const Tables& tables, int64_t widest) {
   const int64_t lanes = ceil_div(widest, kVec);
-  const TilePlan plan = plan_tiles(lanes, runs.count, cuda.processors());
+  const TilePlan plan = plan_ordered_tiles(lanes, runs.count, cuda.processors());
   if (plan.per_lane == 1) {
     reduce_tiles<kMax, T, Winner, kVec, Key, 1>(cuda, runs, tables, plan, lanes);
   } else {

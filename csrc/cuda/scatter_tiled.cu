@@ -29,11 +29,12 @@ class TiledScatter {
     const int row_bits = bits_for(range.tallest - 1);
     if (row_bits + log2_of(32 * 4) >= 32) {
       // Too rare for an instance of every kind of tile.
-      const TilePlan plan = plan_tiles(lanes, count, cuda_.processors(), /*most_per_lane=*/1);
+      const TilePlan plan =
+          plan_sorted_tiles(lanes, kLaneBytes, count, cuda_.processors(), /*most_per_lane=*/1);
       run_tiles<Tables, uint64_t, 1, true>(tables, range, plan, row_bits);
       return;
     }
-    const TilePlan plan = plan_tiles(lanes, count, cuda_.processors());
+    const TilePlan plan = plan_sorted_tiles(lanes, kLaneBytes, count, cuda_.processors());
     dispatch_bool(has_factors_, [&](auto factors) {
       constexpr bool kFactors = decltype(factors)::value;
       if (plan.per_lane == 1) {
@@ -45,6 +46,8 @@ class TiledScatter {
   }
 
  private:
+  static constexpr int64_t kLaneBytes = kVec * sizeof(T);
+
   template <class Tables, class Key, int kPerLane, bool kFactors>
   void run_tiles(
       const Tables& tables,
@@ -56,7 +59,7 @@ class TiledScatter {
         scatter_tiled_kernel<T, Index, kVec, Tables, Key, kPerLane, kFactors>, plan.launch, 0,
         tables, sources_of<Index>(problem_), range.first, range.count, factors_,
         static_cast<const T*>(problem_.grad_output), problem_.grad_stride, plan.slice_lanes,
-        row_bits, cuda_.sink(problem_.op));
+        row_bits, plan.prefetches, cuda_.sink(problem_.op));
     early_ = false;
   }
 

@@ -125,6 +125,7 @@ struct TilePlan {
   Plan launch;
   int per_lane;    // lookups per lane of a warp: 1 or 4
   int slice_lanes; // the most lanes of columns that one warp takes
+  bool prefetches; // whether tiles ask for their gradients before they are sorted
 };
 
 // Large tiles merge more lookups; small ones, and slices of the columns down to 64 bytes, give
@@ -133,20 +134,50 @@ inline TilePlan plan_tiles(
     int64_t lanes,
     int64_t num_lookups,
     int processors,
-    int most_per_lane = 4) {
-  constexpr int kWarps = kBlockThreads / 32;
+    int per_lane,
+    int block_threads) {
   constexpr int64_t kWarpsPerProcessor = 15;
   TilePlan plan;
-  plan.per_lane = num_lookups > 32768 ? most_per_lane : 1;
-  const int64_t tiles = ceil_div(num_lookups, 32 * plan.per_lane);
+  plan.per_lane = per_lane;
+  plan.prefetches = false;
+  const int64_t tiles = ceil_div(num_lookups, 32 * per_lane);
   plan.slice_lanes = power_of_two_for(lanes, kTeamLanes);
   while (plan.slice_lanes > 4 &&
          tiles * ceil_div(lanes, plan.slice_lanes) < kWarpsPerProcessor * processors) {
     plan.slice_lanes /= 2;
   }
-  plan.launch.block_x = kBlockThreads;
-  plan.launch.grid_x = ceil_div(tiles, kWarps);
+  plan.launch.block_x = block_threads;
+  plan.launch.grid_x = ceil_div(tiles, block_threads / 32);
   plan.launch.grid_y = ceil_div(lanes, plan.slice_lanes);
+  return plan;
+}
+
+constexpr int64_t kMostSmallTiles = 32768; // the most lookups that are cut into tiles of 32
+
+// Lookups that are in the order of their rows (kernels/scatter_ordered.cuh).
+inline TilePlan plan_ordered_tiles(int64_t lanes, int64_t num_lookups, int processors) {
+  return plan_tiles(
+      lanes, num_lookups, processors, num_lookups > kMostSmallTiles ? 4 : 1, kBlockThreads);
+}
+
+// Lookups that each warp sorts first (kernels/scatter_tiled.cuh). Until there are enough to keep
+// the memory busy, small blocks spread over more processors, narrow rows take small tiles too, and
+// a tile's gradients, up to 4 KB, are on their way while it is sorted.
+inline TilePlan plan_sorted_tiles(
+    int64_t lanes,
+    int64_t lane_bytes,
+    int64_t num_lookups,
+    int processors,
+    int most_per_lane = 4) {
+  constexpr int64_t kFew = 131072;
+  constexpr int64_t kNarrowLanes = 2;
+  constexpr int64_t kMostPrefetched = 4096;
+  const bool few = num_lookups <= kFew;
+  const int64_t most_small = lanes <= kNarrowLanes ? kFew : kMostSmallTiles;
+  TilePlan plan = plan_tiles(
+      lanes, num_lookups, processors, num_lookups > most_small ? most_per_lane : 1,
+      few ? 64 : kBlockThreads);
+  plan.prefetches = few && 32 * plan.per_lane * plan.slice_lanes * lane_bytes <= kMostPrefetched;
   return plan;
 }
 
@@ -173,11 +204,10 @@ inline CounterPlan plan_counters(int64_t num_rows, int64_t num_tables) {
   return plan;
 }
 
-// One block per tile; a group of lanes, at most a warp, for each share of a run's parts.
-inline Plan plan_join(int64_t lanes, int64_t num_tiles) {
+// One block per tile.
+inline Plan plan_join(int64_t num_tiles, int block_threads) {
   Plan plan;
-  plan.block_x = power_of_two_for(lanes, 32);
-  plan.block_y = kBlockThreads / plan.block_x;
+  plan.block_x = block_threads;
   plan.grid_x = num_tiles;
   return plan;
 }
@@ -227,12 +257,16 @@ constexpr int64_t kMostCompared = 1024;
 constexpr int64_t kMostWidened = int64_t{1} << 20;
 constexpr int64_t kMostWidenedPerLookup = 8;
 
-// Measured on an H100. Fewer lookups are added one by one before a tile of them is sorted; from
+// Measured on an H100. Fewer lookups are added one by one before a tile of them is sorted. From
 // kLeastOrdered elements on, in gradients that do not fit the L2, what ordering costs is less than
-// what storing each row once saves.
+// what storing each row once saves, unless hardly any row is named: then zeros are all there is to
+// write.
 constexpr int64_t kLeastTiledLookups = 4096;
+constexpr int64_t kLeastTiledNarrowLookups = 6144;
+constexpr int64_t kNarrowWidth = 8;
 constexpr int64_t kLeastOrdered = int64_t{1} << 24;
 constexpr int64_t kLeastOrderedBytes = int64_t{32} << 20;
+constexpr int64_t kMostOrderedRowsPerLookup = 8;
 
 inline ScatterWay plan_scatter(const ScatterShape& shape) {
   if (shape.deterministic || !shape.sums_in_gradient) {
@@ -244,12 +278,15 @@ inline ScatterWay plan_scatter(const ScatterShape& shape) {
     return small && !shape.deterministic && !shape.is_max ? ScatterWay::kWidened
                                                           : ScatterWay::kOrdered;
   }
-  if (shape.is_max || shape.num_lookups < kLeastTiledLookups) {
+  // Of several tables each lookup has only its own width.
+  const int64_t width = shape.width / shape.num_tables;
+  const int64_t least_tiled = width <= kNarrowWidth ? kLeastTiledNarrowLookups : kLeastTiledLookups;
+  if (shape.is_max || shape.num_lookups < least_tiled) {
     return ScatterWay::kAtomic;
   }
-  // Of several tables each lookup has only its own width.
-  const int64_t elements = shape.num_lookups * (shape.width / shape.num_tables);
-  const bool large = elements >= kLeastOrdered && shape.gradient_bytes >= kLeastOrderedBytes;
+  const bool large = shape.num_lookups * width >= kLeastOrdered &&
+      shape.gradient_bytes >= kLeastOrderedBytes &&
+      shape.num_rows / kMostOrderedRowsPerLookup <= shape.num_lookups;
   return large ? ScatterWay::kOrdered : ScatterWay::kTiled;
 }
 

@@ -170,42 +170,74 @@ __global__ void __launch_bounds__(kReduceThreads, reduce_blocks<T>()) reduce_run
   }
 }
 
-// Grid x = tile: if the tile's last run begins there and goes on, sums its parts. Threads: x =
-// lane, y = share of the parts; the shares are added in order through shared memory.
+constexpr int kJoinThreads = 128;
+// The blocks that share a long run, and the most lanes of columns that each takes at a time.
+constexpr int kJoiners = 16;
+constexpr int kJoinerLanes = 4;
+
+// Sums the runs that cross tiles from their parts. Grid x = tile: the block of the tile that a run
+// begins in takes it; if the run is long, so do the blocks of the next tiles, each its share of the
+// columns. Threads: `lanes` (a power of two) of columns times shares of the parts, which are added
+// in order through shared memory.
 template <class T, int kVec, class Tables, class Key>
-__global__ void __launch_bounds__(kReduceThreads) join_runs_kernel(
+__global__ void __launch_bounds__(kJoinThreads) join_runs_kernel(
     const __grid_constant__ Tables gradients,
     const __grid_constant__ OrderedLookups<T, Key> ordered,
     const Acc<T>* __restrict__ partial_sums,
     int64_t width,
     int64_t num_tiles,
-    int tile_lookups) {
+    int tile_lookups,
+    int lanes) {
   follow_the_chain();
-  __shared__ Vec<Acc<T>, kVec> shares[kReduceThreads];
+  __shared__ Vec<Acc<T>, kVec> sums[kJoinThreads];
+  const auto row_at = [&](int64_t at) {
+    return at >= 0 && at < ordered.count ? ordered.rows[at] : kNoRow<Key>;
+  };
+  const auto first_row = [&](int64_t tile) { return row_at(tile * tile_lookups); };
+  const auto last_row = [&](int64_t tile) { return row_at((tile + 1) * tile_lookups - 1); };
   const int64_t tile = blockIdx.x;
-  const int64_t begin = tile * tile_lookups;
-  const int64_t end = min(begin + tile_lookups, ordered.count);
-  const Key row = ordered.rows[end - 1];
-  const bool goes_on = end < ordered.count && ordered.rows[end] == row;
-  const bool whole_tile = ordered.rows[begin] == row;
-  const bool began_before = whole_tile && begin > 0 && ordered.rows[begin - 1] == row;
-  if (row == kNoRow<Key> || !goes_on || began_before) {
+  // All at once: most blocks have nothing to do, and most runs end in the next tile.
+  const Key row = last_row(tile);
+  const Key rows_after[] = {first_row(tile + 1), first_row(tile + 2)};
+  const Key row_before = last_row(tile - 1);
+  const Key row_long_before = last_row(tile - kJoiners);
+  if (row == kNoRow<Key> || rows_after[0] != row || row_long_before == row) {
     return;
   }
-  // The tiles that begin with this row: (tile, last].
-  int64_t last = tile + 1;
-  int64_t beyond = num_tiles;
-  while (beyond - last > 1) {
-    const int64_t middle = (last + beyond) / 2;
-    (ordered.rows[middle * tile_lookups] == row ? last : beyond) = middle;
+  int64_t head = tile; // the tile that the run begins in
+  if (row_before == row) {
+    --head;
+    while (last_row(head - 1) == row) {
+      --head;
+    }
   }
-  const Segment<T> segment = gradients.of_row(row);
-  const int64_t parts = last - tile;
-  const int64_t share_begin = tile + 1 + parts * threadIdx.y / blockDim.y;
-  const int64_t share_end = tile + 1 + parts * (threadIdx.y + 1) / blockDim.y;
+  int64_t last = tile + 1; // of the tiles that begin with this row
+  if (rows_after[1] == row) {
+    ++last;
+    int64_t beyond = num_tiles;
+    while (beyond - last > 1) {
+      const int64_t middle = (last + beyond) / 2;
+      (first_row(middle) == row ? last : beyond) = middle;
+    }
+  }
+  const int64_t parts = last - head;
+  const int joiners = parts < kJoiners ? 1 : kJoiners;
+  if (tile - head >= joiners) {
+    return;
+  }
+  if (joiners > 1) {
+    lanes = min(lanes, kJoinerLanes);
+  }
+  const int num_shares = kJoinThreads / lanes;
+  const int share = threadIdx.x / lanes;
+  const int64_t share_begin = head + 1 + parts * share / num_shares;
+  const int64_t share_end = head + 1 + parts * (share + 1) / num_shares;
 
-  for (int64_t first = 0; first < segment.dim; first += blockDim.x * kVec) {
-    const int64_t column = first + threadIdx.x * kVec;
+  const Segment<T> segment = gradients.of_row(row);
+  T* const target = segment.row(static_cast<int64_t>(row) - segment.first_row);
+  for (int64_t first = (tile - head) * lanes * kVec; first < segment.dim;
+       first += joiners * lanes * kVec) {
+    const int64_t column = first + threadIdx.x % lanes * kVec;
     const bool active = column < segment.dim;
     Vec<Acc<T>, kVec> sum = zeros<Acc<T>, kVec>();
     const auto add = [&](const Vec<Acc<T>, kVec>& value) {
@@ -218,22 +250,21 @@ __global__ void __launch_bounds__(kReduceThreads) join_runs_kernel(
       return load<Acc<T>, kVec>(partial_sums + place * width + column);
     };
     if (active) {
-      if (threadIdx.y == 0) {
-        add(part(tile * 2 + (whole_tile ? 0 : 1)));
+      if (share == 0) {
+        add(part(head * 2 + (first_row(head) == row ? 0 : 1)));
       }
-#pragma unroll 4
+#pragma unroll 8
       for (int64_t other = share_begin; other < share_end; ++other) {
         add(part(other * 2));
       }
     }
-    shares[threadIdx.y * blockDim.x + threadIdx.x] = sum;
+    sums[threadIdx.x] = sum;
     __syncthreads();
-    if (active && threadIdx.y == 0) {
-      for (int share = 1; share < blockDim.y; ++share) {
-        add(shares[share * blockDim.x + threadIdx.x]);
+    if (active && share == 0) {
+      for (int other = 1; other < num_shares; ++other) {
+        add(sums[other * lanes + threadIdx.x]);
       }
-      store_narrowed<T, kVec>(
-          segment.row(static_cast<int64_t>(row) - segment.first_row) + column, sum);
+      store_narrowed<T, kVec>(target + column, sum);
     }
     __syncthreads();
   }

@@ -16,11 +16,15 @@
 
 namespace embed_ops {
 
-constexpr int kTileThreads = 256;
-constexpr int kTileWarps = kTileThreads / 32;
+constexpr int kMostTileThreads = 256;
+constexpr int kMostTileWarps = kMostTileThreads / 32;
 
 __host__ __device__ constexpr int log2_of(int power) {
   return power == 1 ? 0 : 1 + log2_of(power / 2);
+}
+
+__device__ __forceinline__ void prefetch_into_l2(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
 
 // What the lookups of a warp's tile add, by their place in it.
@@ -32,9 +36,10 @@ struct WarpTile {
 
 // One warp per tile of 32 * kPerLane lookups; the gradients are of Acc<T>; grid y = slice of at
 // most `slice_lanes` lanes. kFactors: whether bags are of more than one lookup, or gradients
-// multiplied by anything. `row_bits` tell the rows of a table apart.
+// multiplied by anything. `row_bits` tell the rows of a table apart. `prefetches`: for slices of at
+// most 128 bytes.
 template <class T, class Index, int kVec, class Tables, class Key, int kPerLane, bool kFactors>
-__global__ void __launch_bounds__(kTileThreads, 2) scatter_tiled_kernel(
+__global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
     const __grid_constant__ Tables gradients,
     const __grid_constant__ SourcesView<Index> sources,
     int64_t first_place,
@@ -44,10 +49,11 @@ __global__ void __launch_bounds__(kTileThreads, 2) scatter_tiled_kernel(
     int64_t grad_stride,
     int slice_lanes,
     int row_bits,
+    bool prefetches,
     OffenceSink sink) {
   constexpr int kLookups = 32 * kPerLane;
   constexpr int kPlaceBits = log2_of(kLookups);
-  __shared__ WarpTile<Acc<T>, kFactors ? kLookups : 1> tiles[kTileWarps];
+  __shared__ WarpTile<Acc<T>, kFactors ? kLookups : 1> tiles[kMostTileWarps];
   const bool reports = blockIdx.y == 0;
   if (reports) {
     sources.lookups.check_offsets(sink);
@@ -55,7 +61,7 @@ __global__ void __launch_bounds__(kTileThreads, 2) scatter_tiled_kernel(
   auto& tile = tiles[threadIdx.x / 32];
   const int lane = threadIdx.x & 31;
   const LookupsView<Index>& lookups = sources.lookups;
-  const int64_t number = int64_t{blockIdx.x} * kTileWarps + threadIdx.x / 32;
+  const int64_t number = int64_t{blockIdx.x} * (blockDim.x / 32) + threadIdx.x / 32;
   const int64_t first = number * kLookups;
   const int64_t last = min(first + kLookups, lookups.num_indices) - 1;
 
@@ -74,6 +80,11 @@ __global__ void __launch_bounds__(kTileThreads, 2) scatter_tiled_kernel(
       if (place >= 0 && place < num_places) {
         const auto segment = gradients.of_place(static_cast<int>(place));
         const Index index = lookups.indices[source.position];
+        if (prefetches) {
+          const Team slice(0, segment.dim / kVec, kVec, blockIdx.y, slice_lanes);
+          prefetch_into_l2(
+              grad_output + source.sample * grad_stride + segment.column + slice.column);
+        }
         const Named name = named(index, lookups, segment.num_rows);
         if (name == Named::kRow) {
           rows[i] = index;
