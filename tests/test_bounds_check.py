@@ -13,13 +13,24 @@ from samples import DIFFERENTIABLE_SAMPLES, PURE_SAMPLES, Sample
 
 import embed_ops
 
+BAG_OPTIONS = ("indices", "offsets", "mode", "include_last_offset", "padding_idx")
+
 
 def with_rows_that_do_not_exist(arguments: Arguments) -> Arguments:
+    """To be called where these are ignored."""
     indices = arguments["indices"].clone()
     flat = indices.view(-1)
     flat[::3] = -1
     flat[1::5] = torch.iinfo(indices.dtype).max
-    return arguments | {"indices": indices}
+    arguments = arguments | {"indices": indices}
+    if "argmax" in arguments and arguments.get("mode") == "max":
+        # The winners are among the rows that are left.
+        bag = {name: arguments[name] for name in BAG_OPTIONS if name in arguments}
+        grad_output = arguments["grad_output"]
+        weight = torch.rand(arguments["num_weights"], grad_output.shape[1]).to(grad_output)
+        _, argmax = torch.ops.embed_ops.embedding_bag(weight, **bag)
+        arguments["argmax"] = argmax
+    return arguments
 
 
 @pytest.fixture
