@@ -39,6 +39,9 @@ MOST = 100
 CERTAIN = 0.01
 HOST_PILOTS = 2
 LONGEST_WAIT_US = 20_000.0
+# The start that the host gets over the device at each batch of repetitions: an interruption of the
+# host that is not longer than that does not show.
+HEAD_START_US = 300.0
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,7 @@ def _cuda_batch(
 
     def measure(count: int) -> list[float]:
         pairs = _event_pairs(count)
+        torch.cuda._sleep(int(HEAD_START_US * _cycles_per_us(device)))
         for start, end in pairs:
             if flush:
                 caches.empty(device)
