@@ -125,6 +125,27 @@ def bag_of_all_offsets(weight, x, begin):
     return F.embedding_bag(x, weight, begin, mode="max", include_last_offset=True)
 
 
+@case((6, 4), indices(5, 1), becomes="embedding")
+def bag_of_single_rows(weight, x):
+    return F.embedding_bag(x, weight).sin()
+
+
+@case((6, 4), indices(5, 1), floats(5, 1), becomes="embedding_bag")
+def bag_of_single_weighted_rows(weight, x, weights):
+    return F.embedding_bag(x, weight, mode="sum", per_sample_weights=weights)
+
+
+@case(
+    (6, 4),
+    (6, 3),
+    indices(5, 1),
+    indices(5),
+    becomes="multi_embedding_list multi_embedding_list",
+)
+def bag_of_single_rows_beside_rows(first, second, x, y):
+    return torch.cat([F.embedding_bag(x, first), F.embedding(y, second)], 1)
+
+
 # Pooling.
 
 
@@ -207,6 +228,34 @@ def tables_of_weighted_bags(first, second, weights, others, x, dense):
     a = F.embedding_bag(x, first, mode="sum", per_sample_weights=weights)
     b = F.embedding_bag(x, second, mode="sum", per_sample_weights=others)
     return torch.cat([dense, a, b], 1)
+
+
+@case(
+    (6, 4),
+    (7, 3),
+    indices(5, 1),
+    indices(5, 1, rows=7),
+    becomes="multi_embedding_list multi_embedding_list",
+)
+def tables_of_single_rows(first, second, x, y):
+    return torch.cat([F.embedding_bag(x, first), F.embedding_bag(y, second)], 1)
+
+
+@case((6, 4), (6, 3), indices(5, 3), becomes="multi_embedding_list multi_embedding_list")
+def tables_of_single_columns(first, second, x):
+    a = F.embedding_bag(x[:, -2:-1], first, mode="sum")
+    return torch.cat([a, F.embedding_bag(x[:, 2:], second, mode="sum")], 1)
+
+
+@case(
+    (6, 4),
+    (6, 3),
+    indices(5, 1),
+    indices(5, 2),
+    becomes="multi_embedding_list multi_embedding_list",
+)
+def tables_of_single_rows_and_bags(first, second, x, y):
+    return torch.cat([F.embedding_bag(x, first), F.embedding_bag(y, second)], 1)
 
 
 @case((6, 4), (6, 3), indices(5, 2), becomes="multi_embedding_list multi_embedding_list")

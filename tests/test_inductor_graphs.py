@@ -136,6 +136,50 @@ return (b)""",
     )
 
 
+def test_bag_of_single_rows() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("bag_of_single_rows"),
+        """\
+a = embedding_bag(x, weight)
+b = a.sin()
+return (b)
+----
+a = select(x, 1, 0)
+b = embed_ops.embedding(weight, a, -1, False)
+c = b.sin()
+return (c)""",
+    )
+
+
+def test_bag_of_single_weighted_rows() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("bag_of_single_weighted_rows"),
+        """\
+a = embedding_bag(x, weight, mode='sum', per_sample_weights=weights)
+return (a)
+----
+a = embed_ops.embedding_bag(weight, x, None, False, 'sum', weights, False, -1)
+b = a[0]
+return (b)""",
+    )
+
+
+def test_bag_of_single_rows_beside_rows() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("bag_of_single_rows_beside_rows"),
+        """\
+a = embedding_bag(x, first)
+b = embedding(y, second)
+c = cat([a, b], 1)
+return (c)
+----
+a = select(x, 1, 0)
+b = stack([a, y], 1)
+c = embed_ops.multi_embedding_list([first, second], b)
+return (c)""",
+    )
+
+
 def test_pooled_sum() -> None:
     expecttest.assert_expected_inline(
         graph_of("pooled_sum"),
@@ -353,6 +397,62 @@ h = cat([f, g])
 i = embed_ops.multi_embedding_list([first, second], c, e, 'sum', h)
 j = cat([dense, i], -1)
 return (j)""",
+    )
+
+
+def test_tables_of_single_rows() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("tables_of_single_rows"),
+        """\
+a = embedding_bag(x, first)
+b = embedding_bag(y, second)
+c = cat([a, b], 1)
+return (c)
+----
+a = cat([x, y], 1)
+b = embed_ops.multi_embedding_list([first, second], a)
+return (b)""",
+    )
+
+
+def test_tables_of_single_columns() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("tables_of_single_columns"),
+        """\
+a = x[(:, -2:-1)]
+b = embedding_bag(a, first, mode='sum')
+c = x[(:, 2:)]
+d = embedding_bag(c, second, mode='sum')
+e = cat([b, d], 1)
+return (e)
+----
+a = narrow(x, 1, 1, 2)
+b = embed_ops.multi_embedding_list([first, second], a)
+return (b)""",
+    )
+
+
+def test_tables_of_single_rows_and_bags() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("tables_of_single_rows_and_bags"),
+        """\
+a = embedding_bag(x, first)
+b = embedding_bag(y, second)
+c = cat([a, b], 1)
+return (c)
+----
+a = flatten(x)
+b = flatten(y)
+c = cat([a, b])
+d = arange(5, dtype=torch.int64, device=cpu)
+e = mul(d, 1)
+f = arange(5, dtype=torch.int64, device=cpu)
+g = mul(f, 2)
+h = add(g, 5)
+i = full((1), 15, dtype=torch.int64, device=cpu)
+j = cat([e, h, i])
+k = embed_ops.multi_embedding_list([first, second], c, j, 'mean', None)
+return (k)""",
     )
 
 

@@ -7,6 +7,7 @@ select                    index_select, x[index] along the first dimension -> em
 bags                      F.embedding_bag, nn.EmbeddingBag -> embedding_bag
 pooling                   embedding and a sum or mean over its lookups -> embedding_bag
 tables of bags            several embedding_bag -> multi_embedding_list
+single rows               embedding_bag of one lookup for each bag -> embedding
 tables of rows            several embedding -> multi_embedding_list
 ========================  =========================================================================
 
@@ -24,6 +25,7 @@ from .own import OwnLookups
 from .pooling import Pooling
 from .rows import Rows
 from .select import Select
+from .single import SingleRows
 from .tables import TablesOfBags, TablesOfRows
 
 REWRITES: tuple[Rewrite[Any], ...] = (
@@ -33,6 +35,7 @@ REWRITES: tuple[Rewrite[Any], ...] = (
     Bags(),
     Pooling(),
     TablesOfBags(),
+    SingleRows(),
     TablesOfRows(),
 )
 
