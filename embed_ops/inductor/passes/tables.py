@@ -77,7 +77,7 @@ class Tables(Rewrite[Group]):
         return [self.select(group) for group in self._possible_groups(graph)]
 
     def _possible_groups(self, graph: Graph) -> list[Group]:
-        written = written_to(graph)
+        written = written_to(graph.nodes)
         candidates = [
             node
             for node in graph.nodes
