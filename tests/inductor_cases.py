@@ -125,6 +125,27 @@ def bag_of_all_offsets(weight, x, begin):
     return F.embedding_bag(x, weight, begin, mode="max", include_last_offset=True)
 
 
+@case((6, 4), indices(5, 1), becomes="embedding")
+def bag_of_single_rows(weight, x):
+    return F.embedding_bag(x, weight).sin()
+
+
+@case((6, 4), indices(5, 1), floats(5, 1), becomes="embedding_bag")
+def bag_of_single_weighted_rows(weight, x, weights):
+    return F.embedding_bag(x, weight, mode="sum", per_sample_weights=weights)
+
+
+@case(
+    (6, 4),
+    (6, 3),
+    indices(5, 1),
+    indices(5),
+    becomes="multi_embedding_list multi_embedding_list",
+)
+def bag_of_single_rows_beside_rows(first, second, x, y):
+    return torch.cat([F.embedding_bag(x, first), F.embedding(y, second)], 1)
+
+
 # Pooling.
 
 
@@ -162,6 +183,60 @@ def weighted_mean_of_all(weight, weights, x):
 @case((6, 4), floats(2, 3), indices(2, 3), becomes="embedding_bag")
 def pooled_with_padding(weight, weights, x):
     return (F.embedding(x, weight, padding_idx=2) * weights[..., None]).mean(1)
+
+
+# Additions to other rows. Sorting pays only where there is much to add up.
+
+MANY = 2**18
+
+
+@case((65536, 16), indices(MANY, rows=65536), indices(MANY, rows=65000), becomes="embedding_bag")
+def added_to_zeros(weight, sources, targets):
+    return torch.zeros(65000, 16, device=weight.device).index_add(0, targets, weight[sources])
+
+
+@case((65536, 16), indices(MANY, rows=65536), indices(MANY, rows=65000), becomes="embedding_bag")
+def added_to_zeros_in_place(weight, sources, targets):
+    out = weight.new_zeros(65000, 16)
+    out.index_add_(0, targets, weight.index_select(0, sources))
+    return out.relu_()
+
+
+@case(
+    (65536, 16),
+    (65000, 16),
+    indices(MANY, rows=65536),
+    indices(MANY, rows=65000),
+    becomes="embedding_bag",
+)
+def added_to_others(weight, others, sources, targets):
+    rows = F.embedding(sources, weight)
+    return torch.index_add(input=others, dim=-2, index=targets.int(), source=rows)
+
+
+@case(
+    (65536, 16),
+    indices(MANY, rows=65536),
+    indices(MANY, rows=65536),
+    becomes="embedding_bag embedding_bag",
+)
+def added_twice_along_the_same_edges(x, sources, targets):
+    x = x.double()  # long sums
+    x = x + torch.zeros_like(x).index_add(0, targets, x.index_select(0, sources)).relu_()
+    return torch.zeros_like(x).index_add_(0, targets, x.index_select(0, sources))
+
+
+@case(
+    (65536, 16),
+    indices(MANY, rows=65536),
+    indices(MANY, rows=65536),
+    becomes="embedding_bag embedding_bag",
+)
+def added_along_edges_that_change(x, sources, targets):
+    x, targets = x.detach().double(), targets.clone()
+    first = torch.zeros_like(x).index_add(0, targets, x.index_select(0, sources))
+    targets.zero_()
+    return first + torch.zeros_like(x).index_add(0, targets, x.index_select(0, sources))
 
 
 # Tables.
@@ -207,6 +282,34 @@ def tables_of_weighted_bags(first, second, weights, others, x, dense):
     a = F.embedding_bag(x, first, mode="sum", per_sample_weights=weights)
     b = F.embedding_bag(x, second, mode="sum", per_sample_weights=others)
     return torch.cat([dense, a, b], 1)
+
+
+@case(
+    (6, 4),
+    (7, 3),
+    indices(5, 1),
+    indices(5, 1, rows=7),
+    becomes="multi_embedding_list multi_embedding_list",
+)
+def tables_of_single_rows(first, second, x, y):
+    return torch.cat([F.embedding_bag(x, first), F.embedding_bag(y, second)], 1)
+
+
+@case((6, 4), (6, 3), indices(5, 3), becomes="multi_embedding_list multi_embedding_list")
+def tables_of_single_columns(first, second, x):
+    a = F.embedding_bag(x[:, -2:-1], first, mode="sum")
+    return torch.cat([a, F.embedding_bag(x[:, 2:], second, mode="sum")], 1)
+
+
+@case(
+    (6, 4),
+    (6, 3),
+    indices(5, 1),
+    indices(5, 2),
+    becomes="multi_embedding_list multi_embedding_list",
+)
+def tables_of_single_rows_and_bags(first, second, x, y):
+    return torch.cat([F.embedding_bag(x, first), F.embedding_bag(y, second)], 1)
 
 
 @case((6, 4), (6, 3), indices(5, 2), becomes="multi_embedding_list multi_embedding_list")
@@ -351,6 +454,65 @@ def pooled_with_other_factors(weight, factors, x):
 @case((6, 4), indices(2, 3), becomes="embedding")
 def pooled_in_another_dtype(weight, x):
     return F.embedding(x, weight).sum(1, dtype=torch.float64)
+
+
+@case((6, 4), indices(5), becomes="unchanged")
+def added_but_few(weight, x):
+    return torch.zeros_like(weight).index_add(0, x, weight.index_select(0, x))
+
+
+@case((65536, 8), indices(2 * MANY, rows=65536), becomes="unchanged")
+def added_but_short(weight, x):
+    return torch.zeros_like(weight).index_add(0, x, weight.index_select(0, x))
+
+
+@case((6, 4), indices(5), indices(2, 5), becomes="unchanged")
+def added_under_vmap(weight, x, targets):
+    def add(targets):
+        return torch.zeros_like(weight).index_add(0, targets, weight.index_select(0, x))
+
+    return torch.func.vmap(add)(targets)
+
+
+@case((6, 4), indices(5), becomes="unchanged")
+def added_with_a_factor(weight, x):
+    return torch.zeros_like(weight).index_add(0, x, weight[x], alpha=2)
+
+
+@case((6, 4), (6, 4), indices(5), becomes="unchanged")
+def added_in_place_to_others(weight, others, x):
+    return others.sin().index_add_(0, x, weight.index_select(0, x))
+
+
+@case((6, 4), indices(5), becomes="unchanged")
+def added_in_place_to_zeros_seen_before(weight, x):
+    out = torch.zeros_like(weight)
+    seen = out[:3]
+    out.index_add_(0, x, weight[x])
+    return seen.sin()
+
+
+@case((6, 2, 3), indices(5), becomes="unchanged")
+def added_rows_of_two_dimensions(weight, x):
+    return torch.zeros_like(weight).index_add(0, x, weight[x])
+
+
+@case((6, 4), indices(5), becomes="embedding")
+def added_with_padding(weight, x):
+    return torch.zeros_like(weight).index_add(0, x, F.embedding(x, weight, padding_idx=1))
+
+
+@case((6, 4), indices(5), becomes="embedding")
+def added_and_read(weight, x):
+    read = weight[x]
+    return torch.zeros_like(weight).index_add(0, x, read), read.sin()
+
+
+@case((6, 4), indices(5), becomes="unchanged")
+def added_after_a_barrier(weight, x):
+    rows = weight.index_select(0, x)
+    with torch.no_grad():
+        return torch.zeros_like(weight).index_add(0, x, rows)
 
 
 @case((6, 4), (6, 4), indices(5), becomes="embedding embedding")

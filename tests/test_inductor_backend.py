@@ -258,6 +258,27 @@ def test_many_tables_are_one_launch_each_way(device: str) -> None:
     assert "embedding_bag" not in forward + backward
 
 
+@pytest.mark.parametrize("spelling", ["index_select", "x[index]"])
+def test_edges_are_sorted_once(spelling: str, device: str) -> None:
+    """For both layers of a network on a graph, and for their gradients."""
+    nodes, edges = 3000, 2**18
+    sources, targets = (torch.randint(nodes, (edges,), device=device) for _ in range(2))
+
+    def model(x: Tensor) -> Tensor:
+        for _ in range(2):
+            sent = x.index_select(0, sources) if spelling == "index_select" else x[sources]
+            x = x + torch.zeros_like(x).index_add(0, targets, sent).relu()
+        return x
+
+    compiled = torch.compile(model, backend=backend, fullgraph=True)
+    x = torch.randn(nodes, 16, device=device, requires_grad=True)
+    _, (forward, backward) = run_and_get_code(lambda: compiled(x).sum().backward())
+    assert calls_of("transpose", forward) == calls_of("offsets_from_row_ids", forward) == 1
+    assert calls_of("embedding_bag", forward) == 2
+    assert calls_of("transpose", backward) == calls_of("offsets_from_row_ids", backward) == 0
+    assert calls_of("embedding_bag_dense_backward", backward) == 2
+
+
 class Features(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -285,6 +306,18 @@ tables.item  embedding  int64[5]  float32[7, 3]  multi_embedding_list of 2
 text         embedding  int64[5]  float32[8, 4]  unchanged                  max_norm edits the table
 """,
     )
+
+
+def test_explain_says_what_is_added_up_by_target(capsys: pytest.CaptureFixture[str]) -> None:
+    case = CASES["added_to_zeros_in_place"]
+    explain(case.function, *case.make())
+    explain(CASES["added_but_few"].function, *CASES["added_but_few"].make())
+    lines = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()[2::3]]
+    assert lines == [
+        "index_select  int64[262144]  float32[65536, 16]  embedding_bag sum",
+        "index_select  int64[5]  float32[6, 4]  unchanged  "
+        "Inductor fuses it with index_add: 5 rows of 4 elements are not worth sorting",
+    ]
 
 
 def test_explain_without_lookups(capsys: pytest.CaptureFixture[str]) -> None:

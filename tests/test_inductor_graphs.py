@@ -136,6 +136,50 @@ return (b)""",
     )
 
 
+def test_bag_of_single_rows() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("bag_of_single_rows"),
+        """\
+a = embedding_bag(x, weight)
+b = a.sin()
+return (b)
+----
+a = select(x, 1, 0)
+b = embed_ops.embedding(weight, a, -1, False)
+c = b.sin()
+return (c)""",
+    )
+
+
+def test_bag_of_single_weighted_rows() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("bag_of_single_weighted_rows"),
+        """\
+a = embedding_bag(x, weight, mode='sum', per_sample_weights=weights)
+return (a)
+----
+a = embed_ops.embedding_bag(weight, x, None, False, 'sum', weights, False, -1)
+b = a[0]
+return (b)""",
+    )
+
+
+def test_bag_of_single_rows_beside_rows() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("bag_of_single_rows_beside_rows"),
+        """\
+a = embedding_bag(x, first)
+b = embedding(y, second)
+c = cat([a, b], 1)
+return (c)
+----
+a = select(x, 1, 0)
+b = stack([a, y], 1)
+c = embed_ops.multi_embedding_list([first, second], b)
+return (c)""",
+    )
+
+
 def test_pooled_sum() -> None:
     expecttest.assert_expected_inline(
         graph_of("pooled_sum"),
@@ -274,6 +318,150 @@ return (m)""",
     )
 
 
+def test_added_to_zeros() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_to_zeros"),
+        """\
+a = zeros(65000, 16, device=cpu)
+b = weight[sources]
+c = a.index_add(0, targets, b)
+return (c)
+----
+a = add(sources, 65536)
+b = lt(sources, 0)
+c = where(b, a, sources)
+d = arange(262144, device=cpu)
+e = embed_ops.transpose(targets, d, 65000)
+f = e[1]
+g = e[2]
+h = embed_ops.offsets_from_row_ids(f, 65000, True)
+i = index_select(c, 0, g)
+j = embed_ops.embedding_bag(weight, i, h, False, 'sum', None, True, -1)
+k = j[0]
+return (k)""",
+    )
+
+
+def test_added_to_zeros_in_place() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_to_zeros_in_place"),
+        """\
+a = weight.new_zeros(65000, 16)
+b = weight.index_select(0, sources)
+c = a.index_add_(0, targets, b)
+d = a.relu_()
+return (d)
+----
+a = arange(262144, device=cpu)
+b = embed_ops.transpose(targets, a, 65000)
+c = b[1]
+d = b[2]
+e = embed_ops.offsets_from_row_ids(c, 65000, True)
+f = index_select(sources, 0, d)
+g = embed_ops.embedding_bag(weight, f, e, False, 'sum', None, True, -1)
+h = g[0]
+i = h.relu_()
+return (i)""",
+    )
+
+
+def test_added_to_others() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_to_others"),
+        """\
+a = embedding(sources, weight)
+b = targets.int()
+c = index_add(input=others, dim=-2, index=b, source=a)
+return (c)
+----
+a = targets.int()
+b = arange(262144, device=cpu)
+c = embed_ops.transpose(a, b, 65000)
+d = c[1]
+e = c[2]
+f = embed_ops.offsets_from_row_ids(d, 65000, True)
+g = index_select(sources, 0, e)
+h = embed_ops.embedding_bag(weight, g, f, False, 'sum', None, True, -1)
+i = h[0]
+j = add(others, i)
+return (j)""",
+    )
+
+
+def test_added_twice_along_the_same_edges() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_twice_along_the_same_edges"),
+        """\
+a = x.double()
+b = zeros_like(a)
+c = a.index_select(0, sources)
+d = b.index_add(0, targets, c)
+e = d.relu_()
+f = add(a, e)
+g = zeros_like(f)
+h = f.index_select(0, sources)
+i = g.index_add_(0, targets, h)
+return (i)
+----
+a = x.double()
+b = arange(262144, device=cpu)
+c = embed_ops.transpose(targets, b, 65536)
+d = c[1]
+e = c[2]
+f = embed_ops.offsets_from_row_ids(d, 65536, True)
+g = index_select(sources, 0, e)
+h = embed_ops.embedding_bag(a, g, f, False, 'sum', None, True, -1)
+i = h[0]
+j = i.relu_()
+k = add(a, j)
+l = embed_ops.embedding_bag(k, g, f, False, 'sum', None, True, -1)
+m = l[0]
+return (m)""",
+    )
+
+
+def test_added_along_edges_that_change() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_along_edges_that_change"),
+        """\
+a = x.detach()
+b = a.double()
+c = targets.clone()
+d = zeros_like(b)
+e = b.index_select(0, sources)
+f = d.index_add(0, c, e)
+g = c.zero_()
+h = zeros_like(b)
+i = b.index_select(0, sources)
+j = h.index_add(0, c, i)
+k = add(f, j)
+return (k)
+----
+a = x.detach()
+b = a.double()
+c = targets.clone()
+d = arange(262144, device=cpu)
+e = embed_ops.transpose(c, d, 65536)
+f = e[1]
+g = e[2]
+h = embed_ops.offsets_from_row_ids(f, 65536, True)
+i = index_select(sources, 0, g)
+j = embed_ops.embedding_bag(b, i, h, False, 'sum', None, True, -1)
+k = j[0]
+l = c.zero_()
+m = arange(262144, device=cpu)
+n = embed_ops.transpose(c, m, 65536)
+o = n[1]
+p = n[2]
+q = embed_ops.offsets_from_row_ids(o, 65536, True)
+r = index_select(sources, 0, p)
+s = embed_ops.embedding_bag(b, r, q, False, 'sum', None, True, -1)
+t = s[0]
+u = add(k, t)
+return (u)""",
+    )
+
+
 def test_tables_of_equal_bags() -> None:
     expecttest.assert_expected_inline(
         graph_of("tables_of_equal_bags"),
@@ -353,6 +541,62 @@ h = cat([f, g])
 i = embed_ops.multi_embedding_list([first, second], c, e, 'sum', h)
 j = cat([dense, i], -1)
 return (j)""",
+    )
+
+
+def test_tables_of_single_rows() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("tables_of_single_rows"),
+        """\
+a = embedding_bag(x, first)
+b = embedding_bag(y, second)
+c = cat([a, b], 1)
+return (c)
+----
+a = cat([x, y], 1)
+b = embed_ops.multi_embedding_list([first, second], a)
+return (b)""",
+    )
+
+
+def test_tables_of_single_columns() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("tables_of_single_columns"),
+        """\
+a = x[(:, -2:-1)]
+b = embedding_bag(a, first, mode='sum')
+c = x[(:, 2:)]
+d = embedding_bag(c, second, mode='sum')
+e = cat([b, d], 1)
+return (e)
+----
+a = narrow(x, 1, 1, 2)
+b = embed_ops.multi_embedding_list([first, second], a)
+return (b)""",
+    )
+
+
+def test_tables_of_single_rows_and_bags() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("tables_of_single_rows_and_bags"),
+        """\
+a = embedding_bag(x, first)
+b = embedding_bag(y, second)
+c = cat([a, b], 1)
+return (c)
+----
+a = flatten(x)
+b = flatten(y)
+c = cat([a, b])
+d = arange(5, dtype=torch.int64, device=cpu)
+e = mul(d, 1)
+f = arange(5, dtype=torch.int64, device=cpu)
+g = mul(f, 2)
+h = add(g, 5)
+i = full((1), 15, dtype=torch.int64, device=cpu)
+j = cat([e, h, i])
+k = embed_ops.multi_embedding_list([first, second], c, j, 'mean', None)
+return (k)""",
     )
 
 
@@ -604,6 +848,150 @@ a = embed_ops.embedding(weight, x, -1, False)
 b = a.sum(1, dtype=torch.float64)
 return (b)
 embedding: not pooled: the sum has another dtype""",
+    )
+
+
+def test_added_but_few() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_but_few"),
+        """\
+a = zeros_like(weight)
+b = weight.index_select(0, x)
+c = a.index_add(0, x, b)
+return (c)
+index_select: Inductor fuses it with index_add: 5 rows of 4 elements are not worth sorting""",
+    )
+
+
+def test_added_but_short() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_but_short"),
+        """\
+a = zeros_like(weight)
+b = weight.index_select(0, x)
+c = a.index_add(0, x, b)
+return (c)
+index_select: Inductor fuses it with index_add: 524288 rows of 8 elements are not worth sorting""",
+    )
+
+
+def test_added_under_vmap() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_under_vmap"),
+        """\
+a = lazy_load_decompositions()
+b = _vmap_increment_nesting(2, 'error')
+c = _add_batch_dim(targets, 0, 1)
+d = zeros_like(weight)
+e = weight.index_select(0, x)
+f = d.index_add(0, c, e)
+g = _remove_batch_dim(f, 1, 2, 0)
+h = _vmap_decrement_nesting()
+return (g)
+index_select: Inductor fuses it with index_add: a tensor subclass or in a torch.func transform""",
+    )
+
+
+def test_added_with_a_factor() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_with_a_factor"),
+        """\
+a = zeros_like(weight)
+b = weight[x]
+c = a.index_add(0, x, b, alpha=2)
+return (c)
+x[index]: Inductor fuses it with index_add: alpha""",
+    )
+
+
+def test_added_in_place_to_others() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_in_place_to_others"),
+        """\
+a = others.sin()
+b = weight.index_select(0, x)
+c = a.index_add_(0, x, b)
+return (c)
+index_select: Inductor fuses it with index_add: added in place to more than fresh zeros""",
+    )
+
+
+def test_added_in_place_to_zeros_seen_before() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_in_place_to_zeros_seen_before"),
+        """\
+a = zeros_like(weight)
+b = a[:3]
+c = weight[x]
+d = a.index_add_(0, x, c)
+e = b.sin()
+return (e)
+x[index]: Inductor fuses it with index_add: added in place to more than fresh zeros""",
+    )
+
+
+def test_added_rows_of_two_dimensions() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_rows_of_two_dimensions"),
+        """\
+a = zeros_like(weight)
+b = weight[x]
+c = a.index_add(0, x, b)
+return (c)
+x[index]: Inductor fuses it with index_add: rows of 2 dimensions""",
+    )
+
+
+def test_added_with_padding() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_with_padding"),
+        """\
+a = zeros_like(weight)
+b = embedding(x, weight, padding_idx=1)
+c = a.index_add(0, x, b)
+return (c)
+----
+a = zeros_like(weight)
+b = embed_ops.embedding(weight, x, 1, False)
+c = a.index_add(0, x, b)
+return (c)
+embedding: not summed by target: padding_idx or scale_grad_by_freq""",
+    )
+
+
+def test_added_and_read() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_and_read"),
+        """\
+a = weight[x]
+b = zeros_like(weight)
+c = b.index_add(0, x, a)
+d = a.sin()
+return (c, d)
+----
+a = add(x, 6)
+b = lt(x, 0)
+c = where(b, a, x)
+d = embed_ops.embedding(weight, c)
+e = zeros_like(weight)
+f = e.index_add(0, x, d)
+g = d.sin()
+return (f, g)
+x[index]: not summed by target: something else reads the rows""",
+    )
+
+
+def test_added_after_a_barrier() -> None:
+    expecttest.assert_expected_inline(
+        graph_of("added_after_a_barrier"),
+        """\
+a = weight.index_select(0, x)
+b = _set_grad_enabled(False)
+c = zeros_like(weight)
+d = c.index_add(0, x, a)
+e = _set_grad_enabled(True)
+return (d)
+index_select: Inductor fuses it with index_add: a write or a change of mode in between""",
     )
 
 

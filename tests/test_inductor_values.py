@@ -122,9 +122,37 @@ class Graph(nn.Module):
         )
 
 
+class Messages(nn.Module):
+    """Layers that add up, at the target of each edge, what its source sends; long sums."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(16, 16, dtype=torch.float64) for _ in range(2))
+
+    def forward(self, x: Tensor, sources: Tensor, targets: Tensor) -> Tensor:
+        for layer in self.layers:
+            sent = layer(x).index_select(0, sources)
+            x = x + torch.zeros_like(x).index_add(0, targets, sent).relu()
+            received = x.new_zeros(x.shape)
+            received.index_add_(0, targets, layer(x).index_select(0, sources))
+            x = x + received.relu()
+        return x
+
+    @staticmethod
+    def inputs(batch: int, device: str) -> tuple[Tensor, ...]:
+        nodes, edges = 1000 * batch, 2**18 + batch
+        return (
+            torch.randn(nodes, 16, dtype=torch.float64, device=device),
+            torch.randint(nodes, (edges,), device=device),
+            torch.randint(nodes, (edges,), device=device),
+        )
+
+
 @pytest.mark.parametrize("dynamic", [None, True], ids=["static", "dynamic"])
-@pytest.mark.parametrize("model", [Recommender, Graph])
-def test_inductor(model: type[Recommender | Graph], dynamic: bool | None, device: str) -> None:
+@pytest.mark.parametrize("model", [Recommender, Graph, Messages])
+def test_inductor(
+    model: type[Recommender | Graph | Messages], dynamic: bool | None, device: str
+) -> None:
     module = model().to(device)
     compiled = torch.compile(module, backend=backend, fullgraph=True, dynamic=dynamic)
     # A dynamic graph serves every size.
@@ -150,6 +178,36 @@ def test_an_index_out_of_range(bad: int, device: str) -> None:
     expected = table(indices.clamp(0, 29)).sin()
     expected[1, 1] = 0
     torch.testing.assert_close(rows, expected)
+
+
+@pytest.mark.parametrize("bad", [-1, 5000])
+@pytest.mark.parametrize("end", ["source", "target"])
+def test_an_edge_out_of_range(end: str, bad: int, device: str) -> None:
+    """An error as from index_add, and without it an edge that counts for nothing."""
+    module = Messages().to(device)
+    x, sources, targets = Messages.inputs(5, device)
+    compiled = torch.compile(module, backend=Rewriting(), fullgraph=True)
+    (sources if end == "source" else targets)[7] = bad
+    with pytest.raises(IndexError, match=rf"expected values in \[0, 5000\), got {bad} at position"):
+        compiled(x, sources, targets)
+        embed_ops.check_errors()
+    with embed_ops.bounds_check("ignore"):
+        result = compiled(x, sources, targets)
+    others = torch.arange(sources.shape[0], device=device) != 7
+    torch.testing.assert_close(result, module(x, sources[others], targets[others]))
+
+
+def test_rows_of_another_dtype_are_not_added(device: str) -> None:
+    """The fake kernel of index_add lets them pass; its error must not be lost."""
+    _, sources, targets = Messages.inputs(5, device)
+    table = torch.randn(5000, 16, device=device)
+
+    def model(x: Tensor) -> Tensor:
+        return x.index_add(0, targets, table.index_select(0, sources))
+
+    compiled = torch.compile(model, backend=Rewriting(), fullgraph=True)
+    with pytest.raises(RuntimeError, match="same scalar type"):
+        compiled(torch.zeros(5000, 16, dtype=torch.float64, device=device))
 
 
 def test_results_of_a_group_do_not_share_memory(device: str) -> None:

@@ -11,7 +11,7 @@ import functools
 import inspect
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -179,12 +179,15 @@ def is_barrier(node: Node) -> bool:
 
 def is_barrier_between(first: Node, second: Node) -> bool:
     """Whether there is a barrier on the way from one node to a later one."""
+    return any(map(is_barrier, nodes_between(first, second)))
+
+
+def nodes_between(first: Node, second: Node) -> Iterator[Node]:
+    """Those that stand between one node and a later one."""
     node = first.next
     while node is not second:
-        if is_barrier(node):
-            return True
+        yield node
         node = node.next
-    return False
 
 
 class Builder:

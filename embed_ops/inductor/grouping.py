@@ -49,11 +49,9 @@ def groups(
     return [group for same_key in found.values() for group in same_key]
 
 
-def written_to(graph: Graph) -> set[int]:
-    """The storages of tensors that something in the graph may write to."""
-    return {
-        storage for node in graph.nodes if is_barrier(node) for storage in _storages_read_by(node)
-    }
+def written_to(nodes: Iterable[Node]) -> set[int]:
+    """The storages of tensors that something among these nodes may write to."""
+    return {storage for node in nodes if is_barrier(node) for storage in _storages_read_by(node)}
 
 
 def storage_of(node: Node) -> int:
@@ -181,7 +179,7 @@ def _cats_of(members: Sequence[Node]) -> list[Node]:
     members: because something writes to it, or because both leave the graph.
     """
     graph = members[0].graph
-    written, returned = written_to(graph), _storages_read_by(graph.output_node())
+    written, returned = written_to(graph.nodes), _storages_read_by(graph.output_node())
     if any(storage_of(member) in returned for member in members):
         written |= returned
     return [

@@ -14,6 +14,7 @@ from torch.fx import Graph, Node
 from ..conditions import why_not_lookup
 from ..graph import Builder, args_of, calls, is_tensor, replace, value
 from ..report import Finding, Report
+from .additions import why_left_to_index_add
 from .base import Rewrite, findings_of, new_finding, set_findings
 
 ops = torch.ops.embed_ops
@@ -32,7 +33,8 @@ class Select(Rewrite[Selection]):
     """x.index_select(0, i), x[i] -> embed_ops.embedding(x, i)
 
     Negative indices of x[i] are made to count from the end first; where it has no gradient there is
-    nothing to win, and it stays. What lies behind the first dimension of x is flattened if that
+    nothing to win, and it stays. So does what is only added to other rows, unless that becomes bags
+    (:class:`.additions.Additions`). What lies behind the first dimension of x is flattened if that
     copies nothing.
     """
 
@@ -60,7 +62,7 @@ class Select(Rewrite[Selection]):
             return "no gradient: Inductor's gather"
         if value(match.table).dim() > 2 and not _flattens(value(match.table)):
             return "flattening the table's rows would copy it"
-        return None
+        return why_left_to_index_add(match.node)
 
     def replace(self, match: Selection) -> str:
         builder = Builder(match.node, like=match.node)

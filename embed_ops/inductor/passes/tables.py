@@ -26,6 +26,7 @@ from ..grouping import (
 )
 from ..report import Finding, Report
 from .base import Rewrite, findings_of, is_listed, set_findings
+from .single import are_single_rows
 
 ops = torch.ops.embed_ops
 
@@ -76,7 +77,7 @@ class Tables(Rewrite[Group]):
         return [self.select(group) for group in self._possible_groups(graph)]
 
     def _possible_groups(self, graph: Graph) -> list[Group]:
-        written = written_to(graph)
+        written = written_to(graph.nodes)
         candidates = [
             node
             for node in graph.nodes
@@ -128,7 +129,11 @@ class Tables(Rewrite[Group]):
 
 
 class TablesOfBags(Tables):
-    """Bags: fixed hotness and offsets, of any lengths, side by side."""
+    """Bags: fixed hotness and offsets, of any lengths, side by side.
+
+    Where every bag is a single row, as in a recommender of one category for each table, rows are
+    copied: neither offsets nor a mode are needed, forward or backward.
+    """
 
     name = "tables of bags"
 
@@ -158,11 +163,17 @@ class TablesOfBags(Tables):
         return *_common(node), given["mode"], given["per_sample_weights"] is None
 
     def together(self, builder: Builder, tables: list[Node], given: list[dict[str, Any]]) -> Node:
+        indices = [g["indices"] for g in given]
+        if all(map(are_single_rows, given)):
+            matrix = _columns(builder, indices)
+            if matrix is None:
+                matrix = builder.call(torch.cat, indices, 1)
+            return builder.call(ops.multi_embedding_list.default, tables, matrix)
         weighted = given[0]["per_sample_weights"] is not None
         return builder.call(
             ops.multi_embedding_list.default,
             tables,
-            one_after_the_other(builder, [g["indices"] for g in given]),
+            one_after_the_other(builder, indices),
             offsets_of_all(builder, given),
             given[0]["mode"],
             one_after_the_other(builder, [g["per_sample_weights"] for g in given])
@@ -241,24 +252,32 @@ def _why_alone(node: Node, given: dict[str, Any]) -> str | None:
 
 def _columns(builder: Builder, indices: list[Node]) -> Node | None:
     """The matrix of which these are neighbouring columns in order, x[:, 0], x[:, 1], ..., if so."""
-    matrix: Any = None
-    columns = []
-    for node in indices:
-        if not calls(node, operator.getitem):
-            return None
-        source, index = args_of(node)
-        matrix = matrix or source
-        if source is not matrix or not is_tensor(matrix) or value(matrix).dim() != 2:
-            return None
-        if not isinstance(index, tuple) or len(index) != 2 or index[0] not in (slice(None), ...):
-            return None
-        columns.append(index[1])
-    width = value(matrix).shape[1]
-    if not all(isinstance(number, int) for number in (width, *columns)):
+    found = [_column(node) for node in indices]
+    matrix, first = found[0]
+    if matrix is None or found != [(matrix, first + number) for number in range(len(found))]:
         return None
-    first = columns[0] % width
-    if [column % width for column in columns] != list(range(first, first + len(columns))):
-        return None
-    if len(columns) == width:
+    if len(found) == value(matrix).shape[1]:
         return matrix
-    return builder.call(torch.narrow, matrix, 1, first, len(columns))
+    return builder.call(torch.narrow, matrix, 1, first, len(found))
+
+
+def _column(node: Node) -> tuple[Node | None, int]:
+    """Of which matrix this is which column, written x[:, t] or x[:, t : t + 1]; None if of none."""
+    none = None, 0
+    if not calls(node, operator.getitem):
+        return none
+    matrix, index = args_of(node)
+    if not is_tensor(matrix) or value(matrix).dim() != 2:
+        return none
+    if not isinstance(index, tuple) or len(index) != 2 or index[0] not in (slice(None), ...):
+        return none
+    width, column = value(matrix).shape[1], index[1]
+    if not isinstance(width, int):
+        return none
+    if isinstance(column, int):
+        return matrix, column % width
+    if isinstance(column, slice) and size_is(value(node).shape[1], 1):
+        bounds = column.start, column.stop, column.step
+        if all(bound is None or isinstance(bound, int) for bound in bounds):
+            return matrix, column.indices(width)[0]
+    return none
