@@ -75,7 +75,8 @@ __device__ __forceinline__ void sum_runs(
     }
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
-      if (step + u >= begin && step + u < end && lookups[u].row() != row) {
+      const bool inside = step + u >= begin && step + u < end;
+      if (inside && lookups[u].row() != row) {
         if (in_head) {
           head = sum;
           in_head = false;
@@ -87,7 +88,9 @@ __device__ __forceinline__ void sum_runs(
       }
       Acc<T> by = Acc<T>(1);
       if constexpr (kFactors) {
+        // Of lookups outside nothing is known, and not even zero times that need be zero.
         by = factor(lookups[u], u % kPerLane, (step + u) / kPerLane);
+        by = inside ? by : Acc<T>(0);
       }
       const Sum value = widen(values[u]);
 #pragma unroll
