@@ -68,6 +68,7 @@ int64_t stride_of_counters(int64_t rows, int64_t tables) {
   return plan_counters(rows, tables).stride;
 }
 int bits(int64_t count) { return bits_for(count); }
+bool sorts(int64_t lookups) { return plan_sorts(lookups); }
 }
 """
 
@@ -117,6 +118,7 @@ SIGNATURES = {
     "shift_of_counters": (ctypes.c_int, [I64, I64]),
     "stride_of_counters": (I64, [I64, I64]),
     "bits": (ctypes.c_int, [I64]),
+    "sorts": (ctypes.c_bool, [I64]),
 }
 
 
@@ -266,6 +268,10 @@ def test_bits_tell_rows_and_the_mark_above_them_apart(plans, count):
     bits = plans.bits(count)
     assert 2**bits - 1 >= count  # all ones: above every row
     assert 2 ** (bits - 1) <= count
+
+
+def test_many_lookups_are_sorted(plans):
+    assert not plans.sorts(1_000_000) and plans.sorts(8_388_608)
 
 
 ROWS = [1, 2, 10, 255, 256, 257, 1000, 8192, 100_003]

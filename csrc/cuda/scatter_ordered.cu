@@ -43,7 +43,7 @@ class OrderedScatter {
     const auto bytes = static_cast<int64_t>((num_counters_ + 1) * sizeof(Key));
     fill_zero(cuda_, {{counts_, 1, bytes, bytes, 0}});
     // Mode max counts a row once per sample, which it sees where a sample's lookups are neighbours.
-    if (problem_.deterministic || problem_.lookups.mode == Mode::kMax) {
+    if (problem_.deterministic || problem_.lookups.mode == Mode::kMax || plan_sorts(count_)) {
       order_stably();
     } else {
       order_by_counting();
