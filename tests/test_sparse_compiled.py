@@ -12,8 +12,12 @@ import torch
 from asserts import assert_same_bits
 from sparse_models import ROWS, WIDTH, data, make
 from torch import Tensor, nn
+from torch._inductor.utils import run_and_get_code
 
 import embed_ops
+from embed_ops.inductor._torch import lower_to_first_argument
+from embed_ops.inductor.direct import register_lowerings
+from embed_ops.ops.sparse_gradient.compiled import lower_to_identity
 from embed_ops.ops.sparse_gradient.coo import Pairs
 from embed_ops.ops.sparse_gradient.slot import Slot, slot_of
 
@@ -121,6 +125,27 @@ def test_rows_and_values_are_dense_tensors_of_the_backward_graph(fresh_compiler:
     assert forward == "embedding attach_gradient"
     assert backward.startswith("embedding_compressed_backward")
     assert module.weight.grad.is_coalesced()
+
+
+@pytest.mark.parametrize(
+    "registrations",
+    [(register_lowerings, lower_to_identity), (lower_to_identity, register_lowerings)],
+    ids=["after the backend", "before the backend"],
+)
+def test_inductor_drops_what_attaches(
+    registrations: tuple[Callable[[], None], ...], fresh_compiler: None
+) -> None:
+    """Whichever is first in a process: our backend, or a lookup with sparse=True that is traced."""
+    register_lowerings.cache_clear()
+    lower_to_first_argument.cache_clear()
+    for register in registrations:
+        register()
+    module = make(True, "cpu")
+    step = torch.compile(module, fullgraph=True)
+    with torch._inductor.config.patch(force_disable_caches=True):
+        _, (code,) = run_and_get_code(step, data(0, "cpu"))
+    assert "embedding_bag" in code
+    assert "attach_gradient" not in code
 
 
 def test_one_graph_serves_every_weight(fresh_compiler: None) -> None:
