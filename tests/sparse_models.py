@@ -22,6 +22,21 @@ def make(sparse: bool, device: str) -> nn.Module:
     )
 
 
+class SeparateTables(nn.Module):
+    """Looked up together; one of them is frozen."""
+
+    def __init__(self, sparse: bool, device: str) -> None:
+        super().__init__()
+        self.sparse = sparse
+        self.tables = nn.ParameterList(
+            torch.randn(rows, width, device=device) for rows, width in ((5, 4), (70, 8), (30, 1))
+        )
+        self.tables[1].requires_grad_(False)
+
+    def forward(self, indices: Tensor) -> Tensor:
+        return embed_ops.multi_embedding(indices, list(self.tables), sparse=self.sparse)
+
+
 def data(number: int, device: str) -> Tensor:
     generator = torch.Generator().manual_seed(number)
     return torch.randint(ROWS, (9, 4), generator=generator).to(device)

@@ -19,8 +19,8 @@ OPS = sorted(
     if name.startswith("embed_ops::")
 )
 
-PLUMBING = {"attach_gradient", "attach_gradients", "deposit"}
-"""They compute nothing, but take gradients out of compiled code: test_sparse.py is about them."""
+PLUMBING = {"attach_gradient", "attach_gradients", "deposit_gradient", "deposit_gradients"}
+"""They take gradients out of compiled code: test_sparse_compiled.py is about them."""
 
 ALL_OPS = OPS
 OPS = [op for op in ALL_OPS if op not in PLUMBING]
@@ -66,7 +66,9 @@ def test_cuda_kernel(op: str) -> None:
 @pytest.mark.parametrize("op", sorted(PLUMBING))
 def test_kernels_in_python(op: str) -> None:
     assert all(has_kernel(op, key) for key in ("CPU", "CUDA"))
-    assert has_kernel(op, "Autograd") == op.startswith("attach")
+    is_deposit = op.startswith("deposit")
+    assert has_kernel(op, "Autograd") != is_deposit
+    assert (torch.Tag.cudagraph_unsafe in overload(op).tags) == is_deposit
 
 
 @pytest.mark.parametrize("op", ALL_OPS)

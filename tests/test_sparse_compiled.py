@@ -1,4 +1,4 @@
-"""sparse=True in compiled code: the gradient of eager code, from dense tensors of the graph."""
+"""sparse=True in compiled code: the gradient of eager code, by an operator of the graph."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from typing import Any
 import pytest
 import torch
 from asserts import assert_same_bits
-from sparse_models import ROWS, WIDTH, data, make
+from sparse_models import ROWS, WIDTH, SeparateTables, data, make
 from torch import Tensor, nn
+from torch._inductor.utils import run_and_get_code
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+from torch.utils.checkpoint import checkpoint
 
 import embed_ops
+from embed_ops.inductor._torch import lower_to_first_argument
+from embed_ops.inductor.direct import register_lowerings
+from embed_ops.ops.sparse_gradient import compiled as in_compiled_code
+from embed_ops.ops.sparse_gradient.compiled import lower_to_identity
 from embed_ops.ops.sparse_gradient.coo import Pairs
 from embed_ops.ops.sparse_gradient.slot import Slot, slot_of
 
@@ -53,6 +60,10 @@ MODULES: dict[str, tuple[Callable[[bool, str], nn.Module], Callable[[int, str], 
             torch.arange(2 * size + 1, device=device) * 2,
         ],
     ),
+    "separate tables": (
+        SeparateTables,
+        lambda size, device: [torch.randint(5, (size, 3), device=device)],
+    ),
 }
 
 
@@ -66,61 +77,130 @@ def test_compiled_and_eager_have_the_same_gradient(
     build, inputs = MODULES[name]
     module = build(True, device)
     step = torch.compile(module, backend=backend, fullgraph=fullgraph, dynamic=dynamic)
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
     for size in (6, 6, 9):
         arguments = inputs(size, device)
         output = module(*arguments)
         grad_output = torch.randn_like(output)
         output.backward(grad_output)
-        eager, module.weight.grad = module.weight.grad, None
+        eager = [weight.grad for weight in weights]
+        module.zero_grad()
         step(*arguments).backward(grad_output)
-        found, module.weight.grad = module.weight.grad, None
-        assert found.is_coalesced()
-        assert_same_bits(found.indices(), eager.indices())
-        assert_same_bits(found.values(), eager.values())
+        for weight, expected in zip(weights, eager, strict=True):
+            assert weight.grad.is_coalesced()
+            assert_same_bits(weight.grad.indices(), expected.indices())
+            assert_same_bits(weight.grad.values(), expected.values())
+        module.zero_grad()
 
 
 def test_opcheck_of_what_takes_gradients_out(device: str) -> None:
     weight = torch.randn(ROWS, WIDTH, device=device, requires_grad=True)
     slot = slot_of(weight)
     indices = data(0, device)
-    output = torch.randn(*indices.shape, WIDTH, device=device, requires_grad=True)
-    of_bags = torch.randn(9, WIDTH, device=device, requires_grad=True)
-    handles = slot.placeholder, slot.ticket
-    options = (ROWS, False, "none", False, -1)
+    none = None, None, None
+    of_rows = torch.randn(*indices.shape, WIDTH, device=device)
+    of_bags = torch.randn(9, WIDTH, device=device)
     check = torch.library.opcheck
-    check(ops.attach_gradient.default, (output, *handles, indices, None, None, None, *options))
-    options = (ROWS, True, "mean", False, 3)
-    check(ops.attach_gradient.default, (of_bags, *handles, indices, None, None, None, *options))
-    side_by_side = torch.randn(9, 4 * WIDTH, device=device, requires_grad=True)
-    lists = [slot.placeholder] * 4, [slot.ticket] * 4, [0, 1, 2, 3]
-    sizes = [ROWS] * 4, [WIDTH] * 4, "sum"
-    check(ops.attach_gradients.default, (side_by_side, *lists, indices, None, None, *sizes))
-    pairs = [torch.ones(2, WIDTH, device=device)], [torch.tensor([1, 4], device=device)], [ROWS]
-    check(ops.deposit.default, (slot.placeholder.detach(), slot.ticket, 0, *pairs))
+    for output, options in (
+        (of_rows, (ROWS, False, "none", False, -1)),
+        (of_bags, (ROWS, True, "mean", False, 3)),
+    ):
+        rest = indices, *none, *options
+        handles = slot.placeholder, slot.ticket
+        check(ops.attach_gradient.default, (output.clone().requires_grad_(), *handles, *rest))
+        handles = slot.placeholder.detach(), slot.ticket
+        check(ops.deposit_gradient.default, (*handles, 0, output, *rest))
+    side_by_side = torch.randn(9, 4 * WIDTH, device=device)
+    rest = indices, None, None, [ROWS] * 4, [WIDTH] * 4, "sum"
+    tickets, tables = [slot.ticket] * 4, [0, 1, 2, 3]
+    handles = [slot.placeholder] * 4, tickets, tables
+    check(ops.attach_gradients.default, (side_by_side.clone().requires_grad_(), *handles, *rest))
+    handles = [slot.placeholder.detach()] * 4, tickets, 0, tables
+    check(ops.deposit_gradients.default, (*handles, side_by_side, *rest))
 
 
-def graphs_of(step: Callable[..., Tensor], *arguments: Any) -> list[str]:
-    """The names of our operators in the ATen graphs, forward and backward."""
-    found: list[list[str]] = []
+def graphs_of(step: Callable[..., Tensor], *arguments: Any, dynamic: bool) -> list[torch.fx.Graph]:
+    """The ATen graphs, forward and backward."""
+    found: list[torch.fx.Graph] = []
 
     def note(graph_module: Any, _: Any) -> Any:
-        names = [str(node.target) for node in graph_module.graph.nodes]
-        found.append([name.split(".")[1] for name in names if name.startswith("embed_ops.")])
+        found.append(graph_module.graph)
         return graph_module
 
     from torch._dynamo.backends.common import aot_autograd
 
     backend = aot_autograd(fw_compiler=note, bw_compiler=note)
-    torch.compile(step, backend=backend, fullgraph=True)(*arguments).sum().backward()
-    return [" ".join(names) for names in found]
+    compiled = torch.compile(step, backend=backend, fullgraph=True, dynamic=dynamic)
+    compiled(*arguments).sum().backward()
+    return found
 
 
-def test_rows_and_values_are_dense_tensors_of_the_backward_graph(fresh_compiler: None) -> None:
-    module = embed_ops.FastEmbedding(ROWS, WIDTH, sparse=True)
-    forward, backward = graphs_of(module, data(0, "cpu"))
-    assert forward == "embedding attach_gradient"
-    assert backward.startswith("embedding_compressed_backward")
-    assert module.weight.grad.is_coalesced()
+def our_operators(graph: torch.fx.Graph) -> list[str]:
+    names = [str(node.target) for node in graph.nodes]
+    return [name.split(".")[1] for name in names if name.startswith("embed_ops.")]
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("name", MODULES)
+def test_the_backward_graph_knows_every_size(
+    name: str, dynamic: bool, fresh_compiler: None
+) -> None:
+    """How many rows are named, which only the data say, is the business of one operator in it."""
+    build, inputs = MODULES[name]
+    forward, backward = graphs_of(build(True, "cpu"), *inputs(6, "cpu"), dynamic=dynamic)
+    _, attach = our_operators(forward)
+    (deposit,) = our_operators(backward)
+    assert deposit == attach.replace("attach", "deposit")
+    for node in backward.nodes:
+        assert not free_unbacked_symbols(node.meta.get("val"))
+
+
+def test_nothing_is_computed_that_nobody_would_collect(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(in_compiled_code, "compressed", lambda *_: counts.append(1))
+    monkeypatch.setattr(in_compiled_code, "compressed_tables", lambda *_: counts.append(1))
+    weight = torch.randn(ROWS, WIDTH, requires_grad=True)
+    placeholder, ticket = slot_of(weight).placeholder.detach(), slot_of(weight).ticket
+    indices, none = data(0, "cpu"), (None, None, None)
+    one = indices, *none, ROWS, False, "none", False, -1
+    many = indices, None, None, [ROWS] * 4, [WIDTH] * 4, "sum"
+
+    def deposit(*_: Any) -> None:
+        grad_output = torch.ones(9, 4, WIDTH)
+        found = ops.deposit_gradient(placeholder, ticket, 0, grad_output, *one)
+        assert_same_bits(found, placeholder)
+        handles = [placeholder] * 2, [ticket] * 2, 1, [0, 3]
+        found = ops.deposit_gradients(*handles, grad_output.flatten(1), *many)
+        assert_same_bits(found[1], placeholder)
+
+    deposit()  # No backward runs.
+    del weight
+    gc.collect()
+    result = torch.ones(2, requires_grad=True) * 2
+    result.register_hook(deposit)
+    result.sum().backward()  # One runs, and the weight is gone.
+    assert not counts
+
+
+@pytest.mark.parametrize(
+    "registrations",
+    [(register_lowerings, lower_to_identity), (lower_to_identity, register_lowerings)],
+    ids=["after the backend", "before the backend"],
+)
+def test_inductor_drops_what_attaches(
+    registrations: tuple[Callable[[], None], ...], fresh_compiler: None
+) -> None:
+    """Whichever is first in a process: our backend, or a lookup with sparse=True that is traced."""
+    register_lowerings.cache_clear()
+    lower_to_first_argument.cache_clear()
+    for register in registrations:
+        register()
+    module = make(True, "cpu")
+    step = torch.compile(module, fullgraph=True)
+    with torch._inductor.config.patch(force_disable_caches=True):
+        _, (code,) = run_and_get_code(step, data(0, "cpu"))
+    assert "embedding_bag" in code
+    assert "attach_gradient" not in code
 
 
 def test_one_graph_serves_every_weight(fresh_compiler: None) -> None:
@@ -202,6 +282,41 @@ def test_gradient_accumulation_over_several_calls_before_one_backward(
     torch.testing.assert_close(module.weight.grad.to_dense(), dense.grad)
 
 
+@pytest.mark.parametrize("inside", [True, False], ids=["in the graph", "around the graph"])
+def test_activation_checkpoints(inside: bool, fresh_compiler: None) -> None:
+    plain, checkpointed = make(True, "cpu"), make(True, "cpu")
+    plain(data(0, "cpu")).square().sum().backward()
+
+    def compiled(step: Callable[..., Any]) -> Callable[..., Any]:
+        return torch.compile(step, backend="aot_eager", fullgraph=True)
+
+    def around(step: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda indices: checkpoint(step, indices, use_reentrant=False)
+
+    step = compiled(around(checkpointed)) if inside else around(compiled(checkpointed))
+    step(data(0, "cpu")).square().sum().backward()
+    for one, other in zip(plain.parameters(), checkpointed.parameters(), strict=True):
+        torch.testing.assert_close(one.grad.to_dense(), other.grad.to_dense())
+
+
+def test_one_weight_for_two_of_several_tables(fresh_compiler: None) -> None:
+    first, second = (torch.randn(ROWS, WIDTH, requires_grad=True) for _ in range(2))
+    indices = torch.randint(ROWS, (9, 3))
+
+    def step(indices: Tensor) -> Tensor:
+        tables = [first, second, first]
+        return embed_ops.multi_embedding(indices, tables, sparse=True).square().sum()
+
+    torch.compile(step, backend="aot_eager", fullgraph=True)(indices).backward()
+    found = [weight.grad for weight in (first, second)]
+    first.grad = second.grad = None
+    step(indices).backward()
+    for gradient, weight in zip(found, (first, second), strict=True):
+        assert gradient is not None and weight.grad is not None
+        assert gradient.is_coalesced()
+        torch.testing.assert_close(gradient.to_dense(), weight.grad.to_dense())
+
+
 def test_a_backward_that_fails_leaves_nothing_behind(fresh_compiler: None) -> None:
     module = embed_ops.FastEmbedding(ROWS, WIDTH, sparse=True)
     step = torch.compile(module, backend="aot_eager", fullgraph=True)
@@ -278,11 +393,18 @@ def test_a_backward_inside_of_another(fresh_compiler: None) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("fullgraph", [True, False], ids=["exact", "padded"])
-def test_reduce_overhead(fullgraph: bool, fresh_compiler: None) -> None:
+@pytest.mark.parametrize("fullgraph", [True, False], ids=["fullgraph", "with breaks allowed"])
+@pytest.mark.parametrize("lookup", ["one table", "separate tables"])
+def test_reduce_overhead(lookup: str, fullgraph: bool, fresh_compiler: None) -> None:
     """Inductor captures what it can and calls the rest; gradients outlive the next replay."""
-    module = make(True, "cuda")
-    dense = make(False, "cuda")
+
+    def model(sparse: bool) -> nn.Module:
+        if lookup == "one table":
+            return make(sparse, "cuda")
+        return nn.Sequential(SeparateTables(sparse, "cuda"), nn.Linear(13, 3, device="cuda"))
+
+    module, dense = model(True), model(False)
+    dense.load_state_dict(module.state_dict())
     step = torch.compile(module, mode="reduce-overhead", fullgraph=fullgraph)
     for number in range(6):
         if number % 3 == 0:
@@ -290,6 +412,11 @@ def test_reduce_overhead(fullgraph: bool, fresh_compiler: None) -> None:
             dense[0].zero_grad()
         module[1].zero_grad()  # Dense gradients are the graph's own memory.
         torch.compiler.cudagraph_mark_step_begin()
-        step(data(number, "cuda")).square().mean().backward()
-        dense(data(number, "cuda")).square().mean().backward()
-        torch.testing.assert_close(module[0].weight.grad.to_dense(), dense[0].weight.grad)
+        indices = data(number, "cuda")
+        if lookup == "separate tables":
+            indices = indices[:, :3] % 5
+        step(indices).square().mean().backward()
+        dense(indices).square().mean().backward()
+        for weight, expected in zip(module[0].parameters(), dense[0].parameters(), strict=True):
+            if weight.requires_grad:
+                torch.testing.assert_close(weight.grad.to_dense(), expected.grad)

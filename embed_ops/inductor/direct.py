@@ -75,6 +75,8 @@ def register_lowerings() -> None:
         op = getattr(torch.ops.embed_ops, name).default
         if op._schema.is_mutable:
             continue  # The way through autograd matters: it tells that a tensor has changed.
+        if op._defined_in_python:
+            continue  # No kernel to go straight to; attach_gradient has a lowering of its own.
         constraint = lowering.tag_to_layout_constraint(get_layout_constraint_tag(op))
         if constraint is not None:
             lowering.add_layout_constraint(op, constraint)

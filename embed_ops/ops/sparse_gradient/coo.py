@@ -12,33 +12,26 @@ ops = torch.ops.embed_ops
 
 
 class Pairs:
-    """The compressed gradient of one or several tables that are one weight.
+    """The compressed gradient of one or several tables.
 
     Args:
-        values: of each table, (size, D).
-        rows: of each table, (size,).
+        values: of each table, (U, D).
+        rows: of each table, (U,): those that its values belong to, in ascending order.
         num_embeddings: rows of each table.
-        num_unique: how many rows of each table are named, if the others are padding.
     """
 
     def __init__(
-        self,
-        values: Sequence[Tensor],
-        rows: Sequence[Tensor],
-        num_embeddings: Sequence[int],
-        num_unique: Tensor | None = None,
+        self, values: Sequence[Tensor], rows: Sequence[Tensor], num_embeddings: Sequence[int]
     ) -> None:
-        if num_unique is not None:
-            counts = num_unique.reshape(-1).tolist()  # waits for the device
-            # Copies: the padded ones are larger, and may lie in memory that a CUDA graph reuses.
-            values = [table[:count].clone() for table, count in zip(values, counts, strict=True)]
-            rows = [table[:count].clone() for table, count in zip(rows, counts, strict=True)]
         self.values = values
         self.rows = [table.to(torch.int64) for table in rows]
         self.num_embeddings = num_embeddings
 
+    def of_table(self, table: int) -> Pairs:
+        return Pairs([self.values[table]], [self.rows[table]], [self.num_embeddings[table]])
+
     def as_sparse(self, shape: Sequence[int]) -> Tensor:
-        """The gradient of a weight of this shape: coalesced.
+        """The gradient of a weight of this shape that is all of these tables: coalesced.
 
         A table is a matrix whose rows are sparse. Of several tables in one weight, packed (1-D) or
         side by side (2-D), the elements are.

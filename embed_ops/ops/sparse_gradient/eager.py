@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .._registration import Gradients
-from .compress import compressed, compressed_tables, one_of
+from .compress import compressed, compressed_tables
 from .coo import Pairs
 from .slot import Slot, slot_of
 
@@ -59,12 +59,10 @@ class AttachTables(torch.autograd.Function):
         together = compressed_tables(grad_output, *ctx.saved_tensors, *ctx.options)
         gradients: list[Tensor | None] = [None] * len(ctx.shapes)
         for number in ctx.wanted:
-            pairs = together if len(gradients) == 1 else one_of(together, number)
+            pairs = together if len(gradients) == 1 else together.of_table(number)
             gradients[number] = _as_gradient(pairs, ctx.shapes[number], ctx.slots[number])
         return grad_output, None, None, None, *gradients
 
 
-def _as_gradient(pairs: tuple[Any, ...], shape: Sequence[int], slot: Slot | None) -> Tensor:
-    if slot is None:
-        return Pairs(*pairs).as_sparse(shape)
-    return slot.as_gradient(Pairs(*pairs), shape)
+def _as_gradient(pairs: Pairs, shape: Sequence[int], slot: Slot | None) -> Tensor:
+    return pairs.as_sparse(shape) if slot is None else slot.as_gradient(pairs, shape)

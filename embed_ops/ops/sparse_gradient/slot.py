@@ -60,9 +60,8 @@ class Slot:
         return self._weight() is weight and self.placeholder.device == weight.device
 
     def deposit(self, pairs: Pairs) -> None:
+        """Keeps ``pairs`` for the backward that runs."""
         task = torch._C._current_graph_task_id()
-        if task < 0:  # outside of a backward, where nobody would collect it
-            return
         deposits = self._deposits.get(task)
         if deposits is None:
             deposits = self._deposits[task] = _Deposits()
@@ -132,6 +131,7 @@ def slot_of(weight: Tensor) -> Slot:
     return slot
 
 
-def with_ticket(ticket: Tensor) -> Slot | None:
-    """The slot that has this ticket, unless its weight is gone."""
-    return _slots.get(int(ticket))
+def collecting(ticket: Tensor) -> Slot | None:
+    """The slot that has this ticket, unless nobody would collect from it: its weight is gone, or no
+    backward runs."""
+    return _slots.get(int(ticket)) if torch._C._current_graph_task_id() >= 0 else None
