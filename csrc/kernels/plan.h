@@ -207,7 +207,7 @@ inline CounterPlan plan_counters(int64_t num_rows, int64_t num_tables) {
 // Whether lookups are put in order by a radix sort rather than by counting, whose atomics and
 // places are anywhere in memory: from so many lookups on, where these no longer fit the L2.
 inline bool plan_sorts(int64_t num_lookups) {
-  return num_lookups >= int64_t{1} << 21;
+  return num_lookups >= int64_t{1} << 22;
 }
 
 // One block per tile.
