@@ -383,7 +383,7 @@ f = embed_ops.offsets_from_row_ids(d, 65000, True)
 g = index_select(sources, 0, e)
 h = embed_ops.embedding_bag(weight, g, f, False, 'sum', None, True, -1)
 i = h[0]
-j = add(others, i)
+j = add(i, others)
 return (j)""",
     )
 
@@ -1278,8 +1278,9 @@ b = embed_ops.multi_embedding_list([first, second], a)
 c = split(b, [4, 3], -1)
 d = c[0]
 e = c[1]
-f = cat([d, e], 1)
-return (f, d)""",
+f = clone(d, memory_format=torch.contiguous_format)
+g = cat([d, e], 1)
+return (g, f)""",
     )
 
 

@@ -210,6 +210,53 @@ def test_rows_of_another_dtype_are_not_added(device: str) -> None:
         compiled(torch.zeros(5000, 16, dtype=torch.float64, device=device))
 
 
+def into_a_buffer(x: Tensor, sources: Tensor, targets: Tensor) -> Tensor:
+    x = x.detach()
+    chosen, sums = x.new_empty(sources.shape[0], 16), x.new_empty(x.shape)
+    torch.index_select(x, 0, sources, out=chosen)
+    torch.index_add(torch.zeros_like(x), 0, targets, x.index_select(0, sources), out=sums)
+    return torch.cat([chosen, sums])
+
+
+def into_the_rows_themselves(x: Tensor, sources: Tensor, targets: Tensor) -> Tensor:
+    rows = x.index_select(0, sources)
+    return rows.index_add(0, targets, rows)
+
+
+def first_in_inference_mode(x: Tensor, sources: Tensor, targets: Tensor) -> Tensor:
+    with torch.inference_mode():
+        torch.zeros_like(x).index_add(0, targets, x.index_select(0, sources))
+    return torch.zeros_like(x).index_add(0, targets, x.index_select(0, sources))
+
+
+def into_columns(x: Tensor, sources: Tensor, targets: Tensor) -> Tensor:
+    columns = torch.zeros(16, 5000, dtype=x.dtype, device=x.device).t()
+    return columns.index_add(0, targets, x.index_select(0, sources)).view(-1)
+
+
+@pytest.mark.parametrize(
+    "model", [into_a_buffer, into_the_rows_themselves, first_in_inference_mode, into_columns]
+)
+def test_additions_that_are_more_than_a_sum(model: Callable[..., Tensor], device: str) -> None:
+    x, sources, targets = Messages.inputs(5, device)
+    compiled = torch.compile(model, backend=Rewriting(), fullgraph=True)
+    assert_same(compiled, model, (x.requires_grad_(), sources, targets))
+
+
+def test_who_sees_the_strides_of_a_group_finds_them_as_in_eager_code(device: str) -> None:
+    tables = [torch.randn(50, width, device=device) for width in (4, 8)]
+    indices = [torch.randint(50, (60, 1), device=device) for _ in tables]
+
+    def model(*x: Tensor) -> list[Tensor]:
+        bags = [F.embedding_bag(i, w, mode="sum") for i, w in zip(x, tables, strict=True)]
+        return [*bags, *(bag.view(-1) for bag in bags)]
+
+    compiled = torch.compile(model, backend=Rewriting(), fullgraph=True)
+    for got, wanted in zip(compiled(*indices), model(*indices), strict=True):
+        torch.testing.assert_close(got, wanted)
+        assert got.stride() == wanted.stride()
+
+
 def test_results_of_a_group_do_not_share_memory(device: str) -> None:
     case = CASES["tables_joined_and_returned"]
     compiled = torch.compile(case.function, backend=Rewriting(), fullgraph=True)

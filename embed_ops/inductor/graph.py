@@ -90,11 +90,13 @@ def is_op(node: Any, op: OpOverloadPacket) -> bool:
 
 
 def calls(node: Any, *targets: Callable[..., Any] | str) -> bool:
-    """Whether a node calls one of these functions, or one of these methods given by name."""
+    """Whether a node calls one of these functions, or one of these methods given by name, for a
+    result of its own: a call with ``out=`` is another thing."""
     return (
         isinstance(node, Node)
         and node.op in ("call_function", "call_method")
         and node.target in targets
+        and "out" not in node.kwargs
     )
 
 

@@ -16,6 +16,7 @@ from .graph import Builder, args_of, calls, is_barrier, is_plain, replace, size_
 
 _RANDOM = ("rand", "bernoulli", "multinomial", "dropout", "normal", "exponential", "poisson")
 _CAT = (torch.cat, torch.concat, torch.concatenate)
+_VIEWS = ("view", "view_as", "as_strided")
 
 
 def groups(
@@ -93,12 +94,20 @@ def share_cat(members: Sequence[Node]) -> list[Node]:
 
 
 def hand_out(builder: Builder, together: Node, members: Sequence[Node]) -> None:
-    """Replaces each member by its columns of ``together``, and a cat of all by the whole."""
+    """Replaces each member by its columns of ``together``, and a cat of all by the whole.
+
+    Who sees the strides of a member gets a copy of the columns: they are not contiguous.
+    """
     widths = [int(value(node).shape[-1]) for node in members]
     cats = _cats_of(members)
     parts = builder.call(torch.split, together, widths, -1)
     columns = [builder.call(operator.getitem, parts, number) for number in range(len(members))]
     for old, new in zip(members, columns, strict=True):
+        seeing = [user for user in old.users if _sees_strides(user)]
+        if seeing:
+            copied = builder.call(torch.clone, new, memory_format=torch.contiguous_format)
+            for user in seeing:
+                user.replace_input_with(old, copied)
         replace(old, new)
     for cat in cats:
         _shorten(cat, columns, together, widths)
@@ -189,6 +198,11 @@ def _cats_of(members: Sequence[Node]) -> list[Node]:
         and value(user).requires_grad == value(members[0]).requires_grad
         and storage_of(user) not in written
     ]
+
+
+def _sees_strides(reader: Node) -> bool:
+    """Whether it may fail, or others see a difference, where a tensor is not contiguous."""
+    return reader.op == "output" or calls(reader, torch.as_strided, *_VIEWS)
 
 
 def _is_cat_of_columns(node: Node) -> bool:

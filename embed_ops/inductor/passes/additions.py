@@ -123,7 +123,8 @@ class Additions(Rewrite[Addition]):
         )
         total = builder.call(operator.getitem, bag, 0)
         if not is_fresh:
-            total = builder.call(torch.add, match.input, total)
+            # In this order the strides of the result are those of the bag, and of index_add.
+            total = builder.call(torch.add, total, match.input)
         replace(match.node, total)
         if match.in_place:
             for user in later:
@@ -164,7 +165,7 @@ def _index_add(node: Node, known: list[Sorted]) -> Addition | None:
 
 def _why_not(addition: Addition) -> str | None:
     rows = value(addition.rows)
-    if len(addition.rows.users) > 1:
+    if len(addition.rows.users) > 1 or addition.input is addition.rows:
         return "something else reads the rows"
     if not is_plain(addition.input) or not is_plain(addition.targets):
         return "a tensor subclass or in a torch.func transform"
@@ -190,7 +191,7 @@ def _is_fresh_zeros(addition: Addition) -> bool:
     zeros = addition.input
     if not calls(zeros, torch.zeros, torch.zeros_like, "new_zeros"):
         return False
-    if zeros.kwargs.keys() & {"out", "requires_grad"}:
+    if "requires_grad" in zeros.kwargs:
         return False
     return not any(node in zeros.users for node in nodes_between(zeros, addition.node))
 
@@ -199,7 +200,7 @@ def _by_target(builder: Builder, addition: Addition, sources: Node) -> tuple[Nod
     """The sources sorted by target, and the offsets of each target's; known ones, if there are."""
     lookups = _sort(builder, addition)
     ordered = lookups.sources.get(sources)
-    if ordered is None or _is_written(sources, ordered, addition.node):
+    if ordered is None or _is_stale(sources, ordered, addition.node):
         ordered = builder.call(torch.index_select, sources, 0, lookups.order)
         lookups.sources[sources] = ordered
     return ordered, lookups.offsets
@@ -214,7 +215,7 @@ def _sort(builder: Builder, addition: Addition) -> Sorted:
     targets, num_targets = addition.targets, value(addition.input).shape[0]
     for known in addition.known:
         is_same = known.targets is targets and size_is(known.num_targets, num_targets)
-        if is_same and not _is_written(targets, known.offsets, addition.node):
+        if is_same and not _is_stale(targets, known.offsets, addition.node):
             return known
     size = builder.size(addition.input, 0)
     numbers = builder.call(torch.arange, builder.size(targets, 0), device=value(targets).device)
@@ -227,6 +228,10 @@ def _sort(builder: Builder, addition: Addition) -> Sorted:
     return result
 
 
-def _is_written(tensor: Node, first: Node, second: Node) -> bool:
-    """Whether something between two nodes may write to a tensor."""
-    return storage_of(tensor) in written_to(nodes_between(first, second))
+def _is_stale(tensor: Node, first: Node, second: Node) -> bool:
+    """Whether what one node has made of a tensor may be of no use to a later one: the tensor may
+    have been written to, or inference mode begins or ends in between, whose tensors autograd does
+    not save."""
+    between = list(nodes_between(first, second))
+    changes_mode = any("inference_mode" in getattr(n.target, "__name__", "") for n in between)
+    return changes_mode or storage_of(tensor) in written_to(between)
