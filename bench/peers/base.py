@@ -203,7 +203,8 @@ class FunctionPeer(Peer):
     def lookup_step(self, problem: LookupStep) -> Callable[[], Result]:
         if problem.with_head:
             return self._lookup_step_with_head(problem)
-        weight, indices, grad = problem.weight, problem.indices, problem.grad
+        indices, grad = problem.indices, problem.grad
+        (weight,) = _own_leaves(problem.weight)
         self.compiler.dynamic(weight, indices)
         self.compiler.fixed_address(weight)
         look_up = self.compiler.compile("lookup_training", self.functions.embedding)
@@ -217,9 +218,10 @@ class FunctionPeer(Peer):
         return run
 
     def _lookup_step_with_head(self, problem: LookupStep) -> Callable[[], Result]:
-        arguments = problem.indices, problem.head, problem.sample_weights, problem.weight
-        self.compiler.dynamic(problem.indices, problem.sample_weights, problem.weight)
-        self.compiler.fixed_address(problem.head, problem.weight)
+        head, weight = _own_leaves(problem.head, problem.weight)
+        arguments = problem.indices, head, problem.sample_weights, weight
+        self.compiler.dynamic(problem.indices, problem.sample_weights, weight)
+        self.compiler.fixed_address(head, weight)
         loss_of = self.compiler.compile("lookup_loss", _loss_of(self.functions.embedding))
         return lambda: self._step(loss_of, arguments, ["grad_weight"])
 
@@ -285,11 +287,11 @@ class FunctionPeer(Peer):
 
     def multi_step(self, problem: MultiStep) -> Callable[[], Result]:
         tables = self.functions.multi(problem.tables)
-        parameters = [parameter.requires_grad_() for parameter in tables.parameters]
+        head, *parameters = _own_leaves(problem.head, *tables.parameters)
         self.compiler.dynamic(problem.indices, problem.sample_weights)
-        self.compiler.fixed_address(problem.head, *parameters)
+        self.compiler.fixed_address(head, *parameters)
         loss_of = self.compiler.compile(_sizes_key("multi_loss", problem), _loss_of(tables.look_up))
-        arguments = problem.indices, problem.head, problem.sample_weights, *parameters
+        arguments = problem.indices, head, problem.sample_weights, *parameters
         names = [str(n) for n in range(len(parameters))]
 
         def run() -> Result:
@@ -348,6 +350,13 @@ class FunctionPeer(Peer):
             "grad_head": gradients[0],
             **dict(zip(names, gradients[1:], strict=True)),
         }
+
+
+def _own_leaves(*tensors: Tensor) -> list[Tensor]:
+    """The same memory as leaves of one peer alone. Autograd ties a leaf to the stream on which its
+    gradient was asked for first, and keeps that as long as any graph over the leaf lives: one that
+    another peer has used, and whose graph a replayed CUDA graph holds, could not be captured."""
+    return [tensor.detach().requires_grad_() for tensor in tensors]
 
 
 def _loss_of(look_up: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -199,7 +199,7 @@ class EmbedOpsList(EmbedOps):
         def look_up(indices: Tensor, *weights: Tensor) -> Tensor:
             return embed_ops.multi_embedding(indices, weights)
 
-        return MultiTables([table.detach() for table in tables], look_up, lambda grads: grads)
+        return MultiTables(list(tables), look_up, lambda gradients: gradients)
 
     def pooled_tables(self, problem: PooledTables) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
         import embed_ops
@@ -221,4 +221,4 @@ def _select(x: Tensor, index: Tensor) -> Tensor:
 
 
 def _packed(tables: Sequence[Tensor]) -> Tensor:
-    return torch.cat([table.detach().reshape(-1) for table in tables])
+    return torch.cat([table.reshape(-1) for table in tables])

@@ -33,8 +33,7 @@ class TorchFunctions(Functions):
             rows = [F.embedding(indices[:, t], weight) for t, weight in enumerate(weights)]
             return torch.cat(rows, 1)
 
-        parameters = [table.detach() for table in tables]
-        return MultiTables(parameters, look_up, lambda gradients: gradients)
+        return MultiTables(list(tables), look_up, lambda gradients: gradients)
 
     def modules(self) -> Modules:
         return TORCH_MODULES

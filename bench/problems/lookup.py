@@ -77,7 +77,7 @@ class LookupStep(Problem):
     ) -> None:
         rows, width = weight.shape
         count, dtype = indices.numel(), weight.dtype
-        self.weight = weight.detach().requires_grad_()
+        self.weight = weight
         self.indices = indices
         self.with_head = with_head
         row_bytes = width * weight.element_size()
@@ -85,9 +85,9 @@ class LookupStep(Problem):
         self.bytes_read = unique_rows(indices, rows) * row_bytes + nbytes(indices)
         self.bytes_written = rows * row_bytes
         if with_head:
-            self.head = random_gradient((1, width), dtype, generator).requires_grad_()
+            self.head = random_gradient((1, width), dtype, generator)
             self.sample_weights = random_gradient((count,), dtype, generator)
-            upstream = self.sample_weights[:, None] * self.head.detach()
+            upstream = self.sample_weights[:, None] * self.head
             self.bytes_read += nbytes(self.head, self.sample_weights)
             self.bytes_written += nbytes(self.head)
             self._expect_head()
@@ -98,17 +98,17 @@ class LookupStep(Problem):
         self._reference = ScatterReference(upstream, indices, rows)
 
     def _expect_head(self) -> None:
-        rows = self.weight.detach()[self.indices]
+        rows = self.weight[self.indices]
         sums, magnitudes = column_sums(rows, self.sample_weights.double())
         self._grad_head, self._head_scale = sums[None], magnitudes[None]
-        head = self.head.detach().double()
+        head = self.head.double()
         self._loss = (self._grad_head * head).sum()
         self._loss_scale = (self._head_scale * head.abs()).sum()
 
     def check(self, result: Result) -> float:
         worst = self._reference.check("grad_weight", result["grad_weight"])
         if not self.with_head:
-            if not torch.equal(result["output"], self.weight.detach()[self.indices]):
+            if not torch.equal(result["output"], self.weight[self.indices]):
                 raise WrongResultError("output: not the rows that were looked up")
             return worst
         head = require_close("grad_head", result["grad_head"], self._grad_head, self._head_scale)

@@ -65,9 +65,8 @@ class MultiStep(MultiForward):
     def __init__(self, tables: Sequence[Tensor], indices: Tensor, generator: Generator) -> None:
         super().__init__(tables, indices)
         batch, width, dtype = indices.shape[0], sum(self.widths), tables[0].dtype
-        self.head = random_gradient((1, width), dtype, generator).requires_grad_()
+        self.head = head = random_gradient((1, width), dtype, generator)
         self.sample_weights = random_gradient((batch,), dtype, generator)
-        head = self.head.detach()
         self.bytes_written = nbytes(*tables, head)
         self.bytes_read += nbytes(head, self.sample_weights)
         weights = self.sample_weights.double()
