@@ -74,6 +74,16 @@ def test_the_budget_ends_what_scatters() -> None:
     assert len(timing.repeat(wild, 0.0, least=7, most=100)) == 7
 
 
+def test_what_was_disturbed_is_measured_once_more() -> None:
+    calm, disturbed, worse = [10.0, 10.1] * 5, [200.0, 300.0] * 5, [200.0, 900.0] * 5
+    for measured, kept in (
+        ([calm, disturbed], calm),
+        ([disturbed, calm], calm),
+        ([disturbed, worse, calm], disturbed),
+    ):
+        assert timing.undisturbed(iter(measured).__next__) == kept
+
+
 def test_the_error_of_a_median_is_that_of_drawn_medians() -> None:
     drawn = 100.0 + torch.randn(2000, 50, dtype=torch.float64)
     found = float(drawn.median(dim=1).values.std()) / 100.0
