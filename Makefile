@@ -27,8 +27,9 @@ STAMPS := $(VENV)/.embed_ops
 demo: build $(STAMPS)/demo
 	OMP_WAIT_POLICY=passive $(BIN)/python -m examples.movielens $(ARGS)
 
+# One process per core, and no more than fit a GPU together.
 test: build $(STAMPS)/dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 bench-quick: build $(STAMPS)/demo
 	$(BIN)/python -m bench run all --quick $(ARGS)
