@@ -36,8 +36,8 @@ Launch atomic(int64_t lanes, int64_t batch, int64_t length, int processors) {
 Launch fill(int64_t lanes, int64_t rows, int64_t tables) {
   return flat(plan_fill(lanes, rows, tables));
 }
-Launch fill_zero(int64_t bytes, int64_t tables) {
-  return flat(plan_fill_zero(bytes, tables, 4));
+Launch fill_zero(int64_t chunks) {
+  return flat(plan_fill_zero(chunks));
 }
 struct Tiles { Launch launch; int per_lane; int slice_lanes; bool prefetches; };
 static Tiles flat_tiles(const TilePlan& p) {
@@ -111,7 +111,7 @@ SIGNATURES = {
     "pool": (Pool, [I64, I64, I64, I64, ctypes.c_int]),
     "atomic": (Launch, [I64, I64, I64, ctypes.c_int]),
     "fill": (Launch, [I64, I64, I64]),
-    "fill_zero": (Launch, [I64, I64]),
+    "fill_zero": (Launch, [I64]),
     "sorted_tiles": (Tiles, [I64, I64, ctypes.c_int]),
     "ordered_tiles": (Tiles, [I64, I64, ctypes.c_int]),
     "scatter": (ctypes.c_int, [I64] * 4 + [ctypes.c_bool] * 3),
@@ -186,12 +186,14 @@ def test_pools_cover_every_bag_and_lane(plans, lanes, batch, length, tables):
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("rows", BATCHES)
 @pytest.mark.parametrize("tables", [1, 26])
-def test_fills_cover_every_row_and_byte(plans, lanes, rows, tables):
+def test_fills_have_a_legal_grid(plans, lanes, rows, tables):
     assert is_legal(plans.fill(lanes, rows, tables))
-    size = min(rows * lanes * 16, 2**42)
-    launch = plans.fill_zero(size, tables)
-    assert is_legal(launch) and launch.grid[1] == tables
-    assert launch.block[0] * 4 * launch.grid[0] >= size // 16
+
+
+@pytest.mark.parametrize("chunks", [1, 7, 2**31 - 1])
+def test_zeros_take_one_block_per_chunk(plans, chunks):
+    launch = plans.fill_zero(chunks)
+    assert is_legal(launch) and list(launch.grid) == [chunks, 1, 1]
 
 
 def test_copies_take_several_rows_per_thread_once_the_device_is_full(plans):
@@ -248,7 +250,10 @@ def test_small_gradients_get_small_blocks_small_tiles_and_prefetches(plans):
         ((262_144, 1000, 128, 1, True, False, True), ATOMIC),
         ((1024, 1000, 128, 1, False, False, False), COMPARED),
         ((1025, 1000, 128, 1, False, False, False), WIDENED),
-        ((1025, 10_000, 128, 1, False, False, False), ORDERED),
+        ((1025, 10_000, 256, 1, False, False, False), WIDENED),
+        ((65_536, 2**15, 128, 1, False, False, False), WIDENED),
+        ((65_536, 2**15 + 1, 128, 1, False, False, False), ORDERED),
+        ((65_537, 10_000, 128, 1, False, False, False), ORDERED),
         ((262_144, 10_000, 128, 1, False, False, False), WIDENED),
         ((262_144, 100_000, 128, 1, False, False, False), ORDERED),
         ((262_144, 1000, 128, 1, False, True, False), ORDERED),

@@ -4,7 +4,6 @@
 #include "cuda/dispatch.h"
 #include "cuda/sources.h"
 #include "kernels/coefficients.cuh"
-#include "kernels/fill_zero.cuh"
 
 namespace embed_ops {
 
@@ -38,32 +37,39 @@ const Acc<T>* make_coefficients(Cuda& cuda, const Scatter& problem, bool mean) {
 
 } // namespace
 
-std::vector<Table> blocks_of(const std::vector<Table>& tables, DType dtype) {
-  std::vector<Table> blocks;
+std::vector<MemoryBlock> blocks_of(const std::vector<Table>& tables, DType dtype) {
+  std::vector<MemoryBlock> blocks;
   for (const Table& table : tables) {
-    const int64_t bytes = table.num_rows * table.row_stride * size_of(dtype);
-    if (!blocks.empty()) {
-      Table& last = blocks.back();
-      if (static_cast<char*>(last.data) + last.dim == table.data) {
-        last.dim += bytes;
-        last.row_stride = last.dim;
-        continue;
-      }
+    const MemoryBlock block{
+        static_cast<char*>(table.data), table.num_rows * table.row_stride * size_of(dtype)};
+    if (!blocks.empty() && blocks.back().data + blocks.back().bytes == block.data) {
+      blocks.back().bytes += block.bytes;
+    } else {
+      blocks.push_back(block);
     }
-    blocks.push_back({table.data, 1, bytes, bytes, 0});
   }
   return blocks;
 }
 
-bool fill_zero(Cuda& cuda, const std::vector<Table>& blocks) {
-  // Zeros have no type: the kernel runs over bytes, so one instance serves every dtype.
-  int64_t launches = 0;
-  for_each_table_set<char>(blocks, [&](const auto& set, const TableRange& range) {
-    launch(
-        fill_zero_kernel<std::decay_t<decltype(set)>>,
-        plan_fill_zero(range.widest, range.count, kFillUnroll), 0, cuda.stream(), set);
-    ++launches;
-  });
+bool fill_zero(Cuda& cuda, const std::vector<MemoryBlock>& blocks) {
+  int launches = 0;
+  const auto fill = [&](const auto& chunked) {
+    if (chunked.num_chunks() > 0) {
+      launch(
+          fill_zero_kernel<std::decay_t<decltype(chunked)>>, plan_fill_zero(chunked.num_chunks()),
+          0, cuda.stream(), chunked);
+      ++launches;
+    }
+  };
+  if (blocks.size() == 1) {
+    fill(ChunkedBlocks<1>(blocks.data(), 1));
+  } else {
+    constexpr size_t kMost = 96;
+    for (size_t first = 0; first < blocks.size(); first += kMost) {
+      const size_t count = std::min(kMost, blocks.size() - first);
+      fill(ChunkedBlocks<kMost>(blocks.data() + first, static_cast<int>(count)));
+    }
+  }
   return launches == 1 && cuda.has_early_launch();
 }
 

@@ -3,15 +3,16 @@
 #pragma once
 
 #include "cuda/backend.h"
+#include "kernels/fill_zero.cuh"
 
 namespace embed_ops {
 
-// The blocks of memory that contiguous tables fill: one row of bytes each.
-std::vector<Table> blocks_of(const std::vector<Table>& tables, DType dtype);
+// The blocks of memory that contiguous tables fill; those that touch are one.
+std::vector<MemoryBlock> blocks_of(const std::vector<Table>& tables, DType dtype);
 
-// Writes zeros to blocks of bytes, or to every table of the gradient. Returns whether the kernel
+// Writes zeros to blocks of memory, or to every table of the gradient. Returns whether the kernel
 // that follows can begin early (launch_on), reading what was there before this call.
-bool fill_zero(Cuda& cuda, const std::vector<Table>& blocks);
+bool fill_zero(Cuda& cuda, const std::vector<MemoryBlock>& blocks);
 bool fill_zero(Cuda& cuda, const Scatter& problem);
 
 // What a lookup's gradient is multiplied by: the constant `scale`, times its entry in

@@ -41,7 +41,8 @@ class OrderedScatter {
     // One more than counters: the scan then ends with the number of lookups that count.
     counts_ = cuda_.workspace<Key>(num_counters_ + 1);
     const auto bytes = static_cast<int64_t>((num_counters_ + 1) * sizeof(Key));
-    fill_zero(cuda_, {{counts_, 1, bytes, bytes, 0}});
+    const std::vector<MemoryBlock> counters{{reinterpret_cast<char*>(counts_), bytes}};
+    fill_zero(cuda_, counters);
     // Mode max counts a row once per sample, which it sees where a sample's lookups are neighbours.
     if (problem_.deterministic || problem_.lookups.mode == Mode::kMax || plan_sorts(count_)) {
       order_stably();

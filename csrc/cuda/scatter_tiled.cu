@@ -103,16 +103,14 @@ void add_to(
 }
 
 template <class T>
-void round_sums(Cuda& cuda, const float* sums, const Table& block) {
-  const int64_t count = block.dim / static_cast<int64_t>(sizeof(T));
+void round_sums(Cuda& cuda, const float* sums, const MemoryBlock& block) {
+  const int64_t count = block.bytes / static_cast<int64_t>(sizeof(T));
   const auto run = [&](auto vec) {
     constexpr int kVec = decltype(vec)::value;
     Plan plan;
     plan.block_x = kBlockThreads;
     plan.grid_x = ceil_div(count / kVec, kBlockThreads);
-    launch(
-        round_sums_kernel<T, kVec>, plan, 0, cuda.stream(), sums, static_cast<T*>(block.data),
-        count);
+    follow(cuda, round_sums_kernel<T, kVec>, plan, sums, reinterpret_cast<T*>(block.data), count);
   };
   const int64_t bytes = Alignment(DType::kFloat).address(sums).elements(count).bytes();
   const bool aligned = bytes == 16 && reinterpret_cast<uintptr_t>(block.data) % 8 == 0;
@@ -151,9 +149,9 @@ void scatter_widened(Cuda& cuda, const Scatter& problem) {
     using T = typename decltype(dtype)::type;
     add_to<T>(widened.tables, cuda, problem, factors, early);
     const float* from = sums;
-    for (const Table& block : blocks_of(problem.tables, problem.dtype)) {
+    for (const MemoryBlock& block : blocks_of(problem.tables, problem.dtype)) {
       round_sums<T>(cuda, from, block);
-      from += block.dim / static_cast<int64_t>(sizeof(T));
+      from += block.bytes / static_cast<int64_t>(sizeof(T));
     }
   };
   if (problem.dtype == DType::kHalf) {

@@ -2,33 +2,75 @@
 
 #pragma once
 
+#include <cstdint>
+
 #include "kernels/pdl.cuh"
-#include "kernels/tables.cuh"
+#include "kernels/plan.h"
 
 namespace embed_ops {
 
-constexpr int kFillThreads = 256;
-constexpr int kFillUnroll = 4;
+struct MemoryBlock {
+  char* data; // 16-byte aligned, as torch allocates
+  int64_t bytes;
+};
 
-// Grid y = table, whose dim and rows count bytes; tables are contiguous and 16-byte aligned, as
-// torch allocates them: int4s are written, then a tail of bytes.
-template <class Tables>
-__global__ void __launch_bounds__(kFillThreads)
-    fill_zero_kernel(const __grid_constant__ Tables tables) {
-  let_dependents_begin();
-  const Segment<char> segment = tables.of_place(blockIdx.y);
-  const int64_t bytes = segment.num_rows * segment.row_stride;
-  const int64_t count = bytes / 16;
-  int4* const vectors = reinterpret_cast<int4*>(segment.data);
-  const int64_t first = int64_t{blockIdx.x} * kFillThreads * kFillUnroll + threadIdx.x;
-#pragma unroll
-  for (int u = 0; u < kFillUnroll; ++u) {
-    if (first + u * kFillThreads < count) {
-      vectors[first + u * kFillThreads] = make_int4(0, 0, 0, 0);
+// At most kMost blocks, cut into chunks that are counted block after block. It travels as a kernel
+// argument: 96 take 2.3 KB of the 4 KB that these may take on every architecture.
+template <int kMost>
+struct ChunkedBlocks {
+  static constexpr int kMostBlocks = kMost;
+
+  char* data[kMost];
+  int64_t bytes[kMost];
+  int64_t first_chunk[kMost + 1];
+  int count;
+
+  ChunkedBlocks(const MemoryBlock* blocks, int count) : count(count) {
+    first_chunk[0] = 0;
+    for (int i = 0; i < count; ++i) {
+      data[i] = blocks[i].data;
+      bytes[i] = blocks[i].bytes;
+      first_chunk[i + 1] = first_chunk[i] + ceil_div(blocks[i].bytes, kFillChunkBytes);
     }
   }
-  if (blockIdx.x == 0 && threadIdx.x < bytes % 16) {
-    segment.data[count * 16 + threadIdx.x] = 0;
+
+  int64_t num_chunks() const {
+    return first_chunk[count];
+  }
+
+  __device__ __forceinline__ MemoryBlock chunk(int64_t number) const {
+    int low = 0;
+    int high = count - 1;
+    while (kMost > 1 && low < high) {
+      const int middle = (low + high + 1) / 2;
+      if (first_chunk[middle] <= number) {
+        low = middle;
+      } else {
+        high = middle - 1;
+      }
+    }
+    const int64_t begin = (number - first_chunk[low]) * kFillChunkBytes;
+    return {data[low] + begin, min(bytes[low] - begin, kFillChunkBytes)};
+  }
+};
+
+// One thread block per chunk: int4s, then a tail of bytes.
+template <class Blocks>
+__global__ void __launch_bounds__(kBlockThreads)
+    fill_zero_kernel(const __grid_constant__ Blocks blocks) {
+  let_dependents_begin();
+  const MemoryBlock chunk = blocks.chunk(blockIdx.x);
+  const auto bytes = static_cast<int>(chunk.bytes);
+  int4* const vectors = reinterpret_cast<int4*>(chunk.data);
+#pragma unroll
+  for (int u = 0; u < kFillChunkBytes / 16 / kBlockThreads; ++u) {
+    const int at = u * kBlockThreads + static_cast<int>(threadIdx.x);
+    if (at < bytes / 16) {
+      vectors[at] = make_int4(0, 0, 0, 0);
+    }
+  }
+  if (threadIdx.x < bytes % 16) {
+    chunk.data[bytes / 16 * 16 + threadIdx.x] = 0;
   }
 }
 

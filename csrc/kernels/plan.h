@@ -103,12 +103,13 @@ inline Plan plan_scatter_atomic(int64_t lanes, int64_t batch, int64_t mean_lengt
   return plan;
 }
 
-// Zeros: int4s, `unroll` of them per thread, into each of `num_tables` blocks of memory.
-inline Plan plan_fill_zero(int64_t largest_bytes, int64_t num_tables, int unroll) {
+// Zeros (kernels/fill_zero.cuh): one block of threads per chunk of memory, 4 int4s a thread.
+constexpr int64_t kFillChunkBytes = int64_t{kBlockThreads} * 4 * 16;
+
+inline Plan plan_fill_zero(int64_t num_chunks) {
   Plan plan;
   plan.block_x = kBlockThreads;
-  plan.grid_x = std::max<int64_t>(ceil_div(largest_bytes / 16, int64_t{kBlockThreads} * unroll), 1);
-  plan.grid_y = num_tables;
+  plan.grid_x = num_chunks;
   return plan;
 }
 
@@ -259,9 +260,12 @@ struct ScatterShape {
 
 constexpr int64_t kMostCompared = 1024;
 
-// The elements of an fp32 copy that nobody minds, and those per lookup: 4 machine words of 64 bits.
+// The elements of an fp32 copy that nobody minds, 4 MB, and those per lookup: 4 machine words of 64
+// bits. Up to kFewWidenedLookups ordering them all takes longer than filling and rounding 16 MB.
 constexpr int64_t kMostWidened = int64_t{1} << 20;
 constexpr int64_t kMostWidenedPerLookup = 8;
+constexpr int64_t kFewWidenedLookups = 65536;
+constexpr int64_t kMostWidenedForFew = int64_t{1} << 22;
 
 // Measured on an H100. Fewer lookups are added one by one before a tile of them is sorted. From
 // kLeastOrdered elements on, in gradients that do not fit the L2, what ordering costs is less than
@@ -279,8 +283,10 @@ inline ScatterWay plan_scatter(const ScatterShape& shape) {
     if (shape.num_lookups <= kMostCompared && !shape.is_max) {
       return ScatterWay::kCompared;
     }
+    const int64_t most_widened =
+        shape.num_lookups <= kFewWidenedLookups ? kMostWidenedForFew : kMostWidened;
     const bool small = shape.gradient_elements <=
-        std::max(kMostWidened, kMostWidenedPerLookup * shape.num_lookups);
+        std::max(most_widened, kMostWidenedPerLookup * shape.num_lookups);
     return small && !shape.deterministic && !shape.is_max ? ScatterWay::kWidened
                                                           : ScatterWay::kOrdered;
   }

@@ -1,7 +1,7 @@
 // Dense gradients by atomic addition onto zeros, where lookups of one row meet first: each warp
 // sorts a tile of lookups by row in its registers, sums each run of equal rows (kernels/runs.cuh),
 // and adds the sum with one 16-byte atomic per lane. All but the additions may happen while the
-// kernel that writes the zeros still runs.
+// kernel that writes the zeros still runs; a kernel that rounds the sums may be launched meanwhile.
 
 #pragma once
 
@@ -51,6 +51,7 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
     int row_bits,
     bool prefetches,
     OffenceSink sink) {
+  let_dependents_begin();
   constexpr int kLookups = 32 * kPerLane;
   constexpr int kPlaceBits = log2_of(kLookups);
   __shared__ WarpTile<Acc<T>, kFactors ? kLookups : 1> tiles[kMostTileWarps];
@@ -80,7 +81,7 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
       if (place >= 0 && place < num_places) {
         const auto segment = gradients.of_place(static_cast<int>(place));
         const Index index = lookups.indices[source.position];
-        if (prefetches) {
+        if (prefetches && segment.dim > 0) {
           const Team slice(0, segment.dim / kVec, kVec, blockIdx.y, slice_lanes);
           prefetch_into_l2(
               grad_output + source.sample * grad_stride + segment.column + slice.column);
