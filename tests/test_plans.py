@@ -25,10 +25,10 @@ static Launch flat(const Plan& p) {
 Launch copy(int64_t lanes, int64_t batch, int processors) {
   return flat(plan_copy(lanes, batch, processors));
 }
-struct Pool { Launch launch; int crew; int warps; };
+struct Pool { Launch launch; int crew; int warps; bool is_shared; };
 Pool pool(int64_t lanes, int64_t batch, int64_t length, int64_t tables, int processors) {
   const PoolPlan p = plan_pool(lanes, batch, length, tables, processors, 8, 8);
-  return {flat(p.launch), p.crew, p.warps};
+  return {flat(p.launch), p.crew, p.warps, p.is_shared};
 }
 Launch atomic(int64_t lanes, int64_t batch, int64_t length, int processors) {
   return flat(plan_scatter_atomic(lanes, batch, length, processors));
@@ -87,7 +87,12 @@ class Launch(ctypes.Structure):
 
 
 class Pool(ctypes.Structure):
-    _fields_ = [("launch", Launch), ("crew", ctypes.c_int), ("warps", ctypes.c_int)]
+    _fields_ = [
+        ("launch", Launch),
+        ("crew", ctypes.c_int),
+        ("warps", ctypes.c_int),
+        ("is_shared", ctypes.c_bool),
+    ]
 
     def parts(self, lanes):
         """How many teams of lanes share a bag."""
@@ -175,11 +180,13 @@ def test_pools_cover_every_bag_and_lane(plans, lanes, batch, length, tables):
     plan = plans.pool(lanes, batch, length, tables, H100)
     if batch < 2**31:
         assert is_legal(plan.launch)
-    assert plan.launch.block[0] == 256 and plan.launch.grid[1] == tables
+    block_warps = plan.launch.block[0] // 32
+    assert block_warps == (2 if plan.warps == 1 else 8) and plan.launch.grid[1] == tables
     assert plan.launch.grid[2] * 32 >= lanes
     assert plan.crew in (1, 2, 4, 8, 16, 32) and plan.warps in (1, 2, 4, 8)
     assert plan.warps == 1 or plan.crew == 32  # whole warps share a bag, or lanes of one
-    assert plan.launch.grid[0] * (8 // plan.warps) * (32 // plan.crew) >= batch
+    assert plan.launch.grid[0] * (block_warps // plan.warps) * (32 // plan.crew) >= batch
+    assert plan.is_shared == (plan.parts(lanes) > 1)
     assert plan.parts(lanes) == 1 or length // plan.parts(lanes) >= 8
 
 

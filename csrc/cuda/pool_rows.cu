@@ -17,12 +17,20 @@ void pool_with(Cuda& cuda, const Gather& problem, const Tables& tables, const Ta
   const size_t shared_bytes = plan.warps == 1
       ? 0
       : kPoolThreads * sizeof(Combiner) + kPoolWarps * (sizeof(int64_t) + sizeof(Acc<T>));
-  launch(
-      pool_rows_kernel<T, Index, Row, kVec, Tables, Combiner>, plan.launch, shared_bytes,
-      cuda.stream(), tables, LookupsView<Index>(lookups),
-      static_cast<const T*>(lookups.per_sample_weights), lookups.mode,
-      static_cast<T*>(problem.output), static_cast<Index*>(problem.argmax), problem.output_stride,
-      PoolShape{plan.crew, plan.warps}, cuda.sink(problem.op));
+  const auto run = [&](auto shared) {
+    launch(
+        pool_rows_kernel<T, Index, Row, kVec, Tables, Combiner, decltype(shared)::value>,
+        plan.launch, shared_bytes, cuda.stream(), tables, LookupsView<Index>(lookups),
+        static_cast<const T*>(lookups.per_sample_weights), lookups.mode,
+        static_cast<T*>(problem.output), static_cast<Index*>(problem.argmax), problem.output_stride,
+        PoolShape{plan.crew, plan.warps}, cuda.sink(problem.op));
+  };
+  // Only where it is most worth while an instance of its own for bags that are not shared.
+  if constexpr (Tables::kMaxTables == 1 && !Combiner::kIsMax && kVec * sizeof(T) == 16) {
+    dispatch_bool(plan.is_shared, run);
+  } else {
+    run(std::true_type{});
+  }
 }
 
 template <class T, class Index, class Row, int kVec>

@@ -58,6 +58,7 @@ struct PoolPlan {
   Plan launch;
   int crew;
   int warps;
+  bool is_shared; // whether a bag is for more lanes than a row has
 };
 
 // `lanes` and `mean_length` of the bags of any one of `num_tables` tables. Bags are shared until
@@ -72,6 +73,7 @@ inline PoolPlan plan_pool(
     int block_warps,
     int unroll) {
   constexpr int64_t kLanesPerProcessor = 512;
+  constexpr int64_t kLoneWarps = 2;
   const int64_t slices = ceil_div(lanes, kTeamLanes);
   const int team = power_of_two_for(ceil_div(lanes, slices), kTeamLanes);
   const int most = kTeamLanes / team * block_warps;
@@ -83,9 +85,11 @@ inline PoolPlan plan_pool(
   PoolPlan plan;
   plan.crew = std::min(kTeamLanes, team * parts);
   plan.warps = team * parts / plan.crew;
-  plan.launch.block_x = block_warps * kTeamLanes;
-  plan.launch.grid_x =
-      ceil_div(batch, int64_t{block_warps} / plan.warps * (kTeamLanes / plan.crew));
+  plan.is_shared = parts > 1;
+  // Warps that wait for no other make way for the next sooner in small blocks.
+  const int64_t warps = plan.warps == 1 ? kLoneWarps : block_warps;
+  plan.launch.block_x = static_cast<int>(warps * kTeamLanes);
+  plan.launch.grid_x = ceil_div(batch, warps / plan.warps * (kTeamLanes / plan.crew));
   plan.launch.grid_y = num_tables;
   plan.launch.grid_z = slices;
   return plan;

@@ -161,7 +161,8 @@ struct PoolShape {
   int warps; // 1 if crews are smaller than warps
 };
 
-// Where a thread stands.
+// Where a thread stands. kShared: whether more than one team may share a bag.
+template <bool kShared>
 struct PoolPlace {
   Team team;
   int warp;
@@ -174,15 +175,17 @@ struct PoolPlace {
   __device__ __forceinline__ PoolPlace(int thread, int64_t lanes, int vec, const PoolShape& shape)
       : team(thread, lanes, vec, blockIdx.z, 32),
         warp(thread / 32),
-        crew(max(team.size, shape.crew)),
+        crew(kShared ? max(team.size, shape.crew) : team.size),
         lane(thread & (crew - 1)) {
     // Sizes are powers of two.
+    const int warps = kShared ? shape.warps : 1;
     const int teams_shift = __ffs(crew) - __ffs(team.size);
-    const int warps_shift = __ffs(shape.warps) - 1;
+    const int warps_shift = __ffs(warps) - 1;
     const int crews_shift = 6 - __ffs(crew);
-    parts = shape.warps << teams_shift;
-    part = ((warp & (shape.warps - 1)) << teams_shift) + (lane >> (__ffs(team.size) - 1));
-    b = ((int64_t{blockIdx.x} * (kPoolWarps >> warps_shift) + (warp >> warps_shift))
+    parts = warps << teams_shift;
+    part = kShared ? ((warp & (warps - 1)) << teams_shift) + (lane >> (__ffs(team.size) - 1)) : 0;
+    const int block_warps = static_cast<int>(blockDim.x) / 32;
+    b = ((int64_t{blockIdx.x} * (block_warps >> warps_shift) + (warp >> warps_shift))
          << crews_shift) +
         ((thread & 31) >> (5 - crews_shift));
   }
@@ -196,8 +199,8 @@ __device__ __forceinline__ int thread_index() {
   return index;
 }
 
-// Grid: x = bags, y = table, z = slice of its columns.
-template <class T, class Index, class Row, int kVec, class Tables, class Combiner>
+// Grid: x = bags, y = table, z = slice of its columns. Without kShared, shape says nothing.
+template <class T, class Index, class Row, int kVec, class Tables, class Combiner, bool kShared>
 __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row>()) pool_rows_kernel(
     const __grid_constant__ Tables tables,
     const __grid_constant__ LookupsView<Index> lookups,
@@ -219,7 +222,7 @@ __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row>())
   combiner.reset();
   Tally<Acc<T>> tally;
   {
-    const PoolPlace place(thread_index(), lanes, kVec, shape);
+    const PoolPlace<kShared> place(thread_index(), lanes, kVec, shape);
     const Range range = place.b < lookups.batch
         ? part_of(lookups.bag(place.b, segment.slot), place.part, place.parts)
         : Range{0, 0};
@@ -230,7 +233,7 @@ __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row>())
         in_register(static_cast<Row>(segment.row_stride * sizeof(T))));
   }
 
-  const PoolPlace place(thread_index(), lanes, kVec, shape);
+  const PoolPlace<kShared> place(thread_index(), lanes, kVec, shape);
   for (int distance = place.team.size; distance < place.crew; distance *= 2) {
     combiner.exchange(distance, place.lane);
   }
@@ -240,7 +243,7 @@ __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row>())
     }
   }
   const bool offends = __any_sync(0xffffffffu, tally.offends != 0);
-  if (shape.warps > 1) {
+  if (kShared && shape.warps > 1) {
     auto* combiners = reinterpret_cast<Combiner*>(shared_bytes);
     auto* skipped = reinterpret_cast<int64_t*>(combiners + kPoolThreads);
     auto* weight = reinterpret_cast<Acc<T>*>(skipped + kPoolWarps);
