@@ -13,7 +13,8 @@ the CPU the clock is the host's.
 
 Repetitions come in batches, with one synchronisation each, until the median is certain or the
 budget is spent: what repeats well is soon done, what scatters is repeated more often. Replays that
-scatter all the same were disturbed from outside, and are measured once more.
+the host launched too late do not count; what scatters all the same was disturbed from outside, and
+is measured once more.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -45,6 +46,8 @@ LONGEST_WAIT_US = 20_000.0
 # The start that the host gets over the device at each batch of repetitions: an interruption of the
 # host that is not longer than that does not show.
 HEAD_START_US = 300.0
+# How often a batch of replays is begun that the host was too late for.
+ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,30 @@ def undisturbed(measure: Callable[[], list[float]]) -> list[float]:
     return times if median_error(times) <= DISTURBED else min(times, measure(), key=median_error)
 
 
+class Repetition(NamedTuple):
+    """One of a batch.
+
+    Attributes:
+        time: in microseconds.
+        in_time: whether the host had launched all of it before the device began; if not, the device
+            may have waited for the host.
+    """
+
+    time: float
+    in_time: bool
+
+
+def times_in_time(batch: Callable[[], Sequence[Repetition]]) -> list[float]:
+    """The times of the repetitions that were launched in time, of the first batch of which at least
+    half were; of all of the last batch if there is none."""
+    for _ in range(ATTEMPTS):
+        repetitions = batch()
+        times = [repetition.time for repetition in repetitions if repetition.in_time]
+        if 2 * len(times) >= len(repetitions):
+            return times
+    return [repetition.time for repetition in repetitions]
+
+
 def median_error(times: Sequence[float]) -> float:
     """The standard error of the median as a share of it, for times scattered by a normal
     distribution as wide as theirs: sqrt(pi / 2) * sigma / sqrt(n), p80 - p20 being 1.683 sigma."""
@@ -191,8 +218,9 @@ def _cuda_batch(
     fn()
     wait_cycles = int(_wait_us(fn, device, flush) * _cycles_per_us(device))
 
-    def measure(count: int) -> list[float]:
+    def batch(count: int) -> list[Repetition]:
         pairs = _event_pairs(count)
+        in_time = []
         torch.cuda._sleep(int(HEAD_START_US * _cycles_per_us(device)))
         for start, end in pairs:
             if flush:
@@ -202,10 +230,14 @@ def _cuda_batch(
             start.record()
             fn()
             end.record()
+            in_time.append(not start.query())
         torch.cuda.synchronize(device)
-        return [start.elapsed_time(end) * 1e3 for start, end in pairs]
+        times = [start.elapsed_time(end) * 1e3 for start, end in pairs]
+        return [Repetition(*each) for each in zip(times, in_time, strict=True)]
 
-    return measure
+    if isinstance(fn, Captured):
+        return lambda count: times_in_time(lambda: batch(count))
+    return lambda count: [repetition.time for repetition in batch(count)]
 
 
 def _wait_us(fn: Callable[[], Any], device: torch.device, flush: bool) -> float:

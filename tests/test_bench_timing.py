@@ -84,6 +84,16 @@ def test_what_was_disturbed_is_measured_once_more() -> None:
         assert timing.undisturbed(iter(measured).__next__) == kept
 
 
+def test_what_was_launched_late_does_not_count() -> None:
+    def batch(*late: int) -> list[timing.Repetition]:
+        return [timing.Repetition(float(n), n not in late) for n in range(4)]
+
+    assert timing.times_in_time(iter([batch(1, 2)]).__next__) == [0.0, 3.0]
+    assert timing.times_in_time(iter([batch(0, 1, 2), batch(3)]).__next__) == [0.0, 1.0, 2.0]
+    never = iter([batch(0, 1, 2)] * timing.ATTEMPTS).__next__
+    assert timing.times_in_time(never) == [0.0, 1.0, 2.0, 3.0]
+
+
 def test_the_error_of_a_median_is_that_of_drawn_medians() -> None:
     drawn = 100.0 + torch.randn(2000, 50, dtype=torch.float64)
     found = float(drawn.median(dim=1).values.std()) / 100.0
