@@ -424,6 +424,12 @@ FORWARD: dict[str, list[Sample]] = {
             tables((30_000, 50), (36, 3), 1100),
             large=True,
         ),
+        Sample(
+            "multi_embedding",
+            "padded and many lookups",
+            tables((10, 300), (4, 8), 1100, padded=True),
+            large=True,
+        ),
         Sample("multi_embedding", "pooled", tables((5, 3, 4), (4, 1, 3), 3, POOLED)),
         Sample(
             "multi_embedding", "pooled mean", tables((5, 3, 4), (4, 1, 3), 3, POOLED, mode="mean")

@@ -12,7 +12,21 @@ import pytest
 CSRC = Path(__file__).parent.parent / "csrc"
 H100 = 132  # multiprocessors
 
+# What CUDA would define, as far as the headers name it.
 SOURCE = """
+#include <algorithm>
+
+#define __device__
+#define __forceinline__ inline
+#define __global__
+#define __grid_constant__
+#define __launch_bounds__(...)
+struct int4 { int x, y, z, w; };
+static int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
+static struct { unsigned x; } blockIdx, threadIdx;
+using std::min;
+
+#include "kernels/fill_zero.cuh"
 #include "kernels/plan.h"
 
 using namespace embed_ops;
@@ -39,6 +53,16 @@ Launch fill(int64_t lanes, int64_t rows, int64_t tables) {
 Launch fill_zero(int64_t chunks) {
   return flat(plan_fill_zero(chunks));
 }
+struct Chunks { int64_t count; int64_t begin; int64_t bytes; };
+Chunks chunk(const int64_t* begins, const int64_t* bytes, int blocks, int64_t number) {
+  MemoryBlock list[96];
+  for (int i = 0; i < blocks; ++i) {
+    list[i] = {reinterpret_cast<char*>(begins[i]), bytes[i]};
+  }
+  const ChunkedBlocks<96> chunked(list, blocks);
+  const MemoryBlock found = chunked.chunk(number);
+  return {chunked.num_chunks(), reinterpret_cast<int64_t>(found.data), found.bytes};
+}
 struct Tiles { Launch launch; int per_lane; int slice_lanes; bool prefetches; };
 static Tiles flat_tiles(const TilePlan& p) {
   return {flat(p.launch), p.per_lane, p.slice_lanes, p.prefetches};
@@ -50,7 +74,7 @@ Tiles ordered_tiles(int64_t lanes, int64_t lookups, int processors) {
   return flat_tiles(plan_ordered_tiles(lanes, lookups, processors));
 }
 int scatter(int64_t lookups, int64_t rows, int64_t width, int64_t tables, bool sums_in_gradient,
-            bool deterministic, bool is_max) {
+            bool deterministic, bool is_max, bool is_dense) {
   ScatterShape shape{};
   shape.num_lookups = lookups;
   shape.num_rows = rows;
@@ -61,6 +85,7 @@ int scatter(int64_t lookups, int64_t rows, int64_t width, int64_t tables, bool s
   shape.sums_in_gradient = sums_in_gradient;
   shape.deterministic = deterministic;
   shape.is_max = is_max;
+  shape.is_dense = is_dense;
   return static_cast<int>(plan_scatter(shape));
 }
 int shift_of_counters(int64_t rows, int64_t tables) { return plan_counters(rows, tables).shift; }
@@ -110,6 +135,10 @@ class Tiles(ctypes.Structure):
     ]
 
 
+class Chunks(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in ("count", "begin", "bytes")]
+
+
 I64 = ctypes.c_int64
 SIGNATURES = {
     "copy": (Launch, [I64, I64, ctypes.c_int]),
@@ -117,9 +146,10 @@ SIGNATURES = {
     "atomic": (Launch, [I64, I64, I64, ctypes.c_int]),
     "fill": (Launch, [I64, I64, I64]),
     "fill_zero": (Launch, [I64]),
+    "chunk": (Chunks, [ctypes.POINTER(I64), ctypes.POINTER(I64), ctypes.c_int, I64]),
     "sorted_tiles": (Tiles, [I64, I64, ctypes.c_int]),
     "ordered_tiles": (Tiles, [I64, I64, ctypes.c_int]),
-    "scatter": (ctypes.c_int, [I64] * 4 + [ctypes.c_bool] * 3),
+    "scatter": (ctypes.c_int, [I64] * 4 + [ctypes.c_bool] * 4),
     "shift_of_counters": (ctypes.c_int, [I64, I64]),
     "stride_of_counters": (I64, [I64, I64]),
     "bits": (ctypes.c_int, [I64]),
@@ -197,10 +227,31 @@ def test_fills_have_a_legal_grid(plans, lanes, rows, tables):
     assert is_legal(plans.fill(lanes, rows, tables))
 
 
-@pytest.mark.parametrize("chunks", [1, 7, 2**31 - 1])
-def test_zeros_take_one_block_per_chunk(plans, chunks):
-    launch = plans.fill_zero(chunks)
-    assert is_legal(launch) and list(launch.grid) == [chunks, 1, 1]
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [1],
+        [16_384],
+        [16_385, 0, 16_383],
+        [0, 5, 0, 40_000, 0],
+        [*range(0, 96_000, 1000)],
+        [7, 2**24 + 5, 3],
+    ],
+)
+def test_chunks_cover_every_byte_once(plans, sizes):
+    begins = [number << 40 for number in range(1, len(sizes) + 1)]
+    arguments = (I64 * len(sizes))(*begins), (I64 * len(sizes))(*sizes), len(sizes)
+    count = plans.chunk(*arguments, 0).count
+    launch = plans.fill_zero(count)
+    assert is_legal(launch) and list(launch.grid) == [count, 1, 1]
+    covered = dict.fromkeys(begins, 0)
+    for number in range(count):
+        chunk = plans.chunk(*arguments, number)
+        begin = chunk.begin >> 40 << 40
+        assert chunk.begin == begin + covered[begin]
+        assert 0 < chunk.bytes <= launch.block[0] * 4 * 16
+        covered[begin] += chunk.bytes
+    assert list(covered.values()) == sizes
 
 
 def test_copies_take_several_rows_per_thread_once_the_device_is_full(plans):
@@ -257,7 +308,8 @@ def test_small_gradients_get_small_blocks_small_tiles_and_prefetches(plans):
         ((262_144, 1000, 128, 1, True, False, True), ATOMIC),
         ((1024, 1000, 128, 1, False, False, False), COMPARED),
         ((1025, 1000, 128, 1, False, False, False), WIDENED),
-        ((1025, 10_000, 256, 1, False, False, False), WIDENED),
+        ((4095, 10_000, 256, 1, False, False, False), ORDERED),
+        ((4096, 10_000, 256, 1, False, False, False), WIDENED),
         ((65_536, 2**15, 128, 1, False, False, False), WIDENED),
         ((65_536, 2**15 + 1, 128, 1, False, False, False), ORDERED),
         ((65_537, 10_000, 128, 1, False, False, False), ORDERED),
@@ -272,7 +324,13 @@ def test_small_gradients_get_small_blocks_small_tiles_and_prefetches(plans):
     ],
 )
 def test_each_shape_takes_its_way(plans, shape, way):
-    assert plans.scatter(*shape) == way
+    assert plans.scatter(*shape, True) == way
+
+
+@pytest.mark.parametrize("lookups", [1025, 65_536, 2**20])
+def test_rows_with_something_in_between_are_not_rounded_as_a_whole(plans, lookups):
+    assert plans.scatter(lookups, 1000, 32, 1, False, False, False, True) == WIDENED
+    assert plans.scatter(lookups, 1000, 32, 1, False, False, False, False) == ORDERED
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 255, 256, 2**20, 2**32 - 1, 2**40])

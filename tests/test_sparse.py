@@ -558,11 +558,12 @@ def test_more_than_2_to_the_31_elements() -> None:
     assert_same_bits(values[:3], grad_output[[1, 4, 2]])
 
 
+@pytest.mark.parametrize(("dtype", "batch"), [(torch.float32, 11), (torch.bfloat16, 1100)])
 @pytest.mark.parametrize("count", [96, 97, 130])
-def test_many_tables(count: int, device: str) -> None:
+def test_many_tables(count: int, dtype: torch.dtype, batch: int, device: str) -> None:
     sizes, dims = [3 + t % 5 for t in range(count)], [1 + t % 4 for t in range(count)]
-    indices = torch.stack([torch.randint(rows, (11,)) for rows in sizes], dim=1).to(device)
-    grad_output = torch.randn(11, sum(dims), device=device)
+    indices = torch.stack([torch.randint(rows, (batch,)) for rows in sizes], dim=1).to(device)
+    grad_output = torch.randn(batch, sum(dims), device=device).to(dtype)
     values, rows = torch.ops.embed_ops.multi_embedding_compressed_backward(
         grad_output, indices, sizes, dims
     )

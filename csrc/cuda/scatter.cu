@@ -116,11 +116,13 @@ void Cuda::scatter(const Scatter& problem) {
     return;
   }
   ScatterShape shape{};
+  shape.is_dense = true;
   shape.num_lookups = problem.lookups.num_indices;
   for (const Table& table : problem.tables) {
     shape.num_rows += table.num_rows;
     shape.width += table.dim;
     shape.gradient_elements += table.num_rows * table.row_stride;
+    shape.is_dense &= table.row_stride == table.dim;
   }
   shape.gradient_bytes = shape.gradient_elements * size_of(problem.dtype);
   shape.num_tables = static_cast<int64_t>(problem.tables.size());

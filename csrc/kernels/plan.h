@@ -260,16 +260,18 @@ struct ScatterShape {
   bool sums_in_gradient; // fp32 and fp64: the gradient's type can hold the sums
   bool deterministic;
   bool is_max;
+  bool is_dense; // whether the rows of each table lie one after the other
 };
 
 constexpr int64_t kMostCompared = 1024;
 
 // The elements of an fp32 copy that nobody minds, 4 MB, and those per lookup: 4 machine words of 64
-// bits. Up to kFewWidenedLookups ordering them all takes longer than filling and rounding 16 MB.
+// bits. Ordering 4,096 to 65,536 lookups takes longer than filling and rounding 16 MB.
 constexpr int64_t kMostWidened = int64_t{1} << 20;
 constexpr int64_t kMostWidenedPerLookup = 8;
-constexpr int64_t kFewWidenedLookups = 65536;
-constexpr int64_t kMostWidenedForFew = int64_t{1} << 22;
+constexpr int64_t kMostWidenedForSome = int64_t{1} << 22;
+constexpr int64_t kLeastSomeLookups = 4096;
+constexpr int64_t kMostSomeLookups = 65536;
 
 // Measured on an H100. Fewer lookups are added one by one before a tile of them is sorted. From
 // kLeastOrdered elements on, in gradients that do not fit the L2, what ordering costs is less than
@@ -287,12 +289,14 @@ inline ScatterWay plan_scatter(const ScatterShape& shape) {
     if (shape.num_lookups <= kMostCompared && !shape.is_max) {
       return ScatterWay::kCompared;
     }
-    const int64_t most_widened =
-        shape.num_lookups <= kFewWidenedLookups ? kMostWidenedForFew : kMostWidened;
+    const bool some =
+        shape.num_lookups >= kLeastSomeLookups && shape.num_lookups <= kMostSomeLookups;
     const bool small = shape.gradient_elements <=
-        std::max(most_widened, kMostWidenedPerLookup * shape.num_lookups);
-    return small && !shape.deterministic && !shape.is_max ? ScatterWay::kWidened
-                                                          : ScatterWay::kOrdered;
+        std::max(some ? kMostWidenedForSome : kMostWidened,
+                 kMostWidenedPerLookup * shape.num_lookups);
+    // The copy is rounded as a whole, into what lies between the rows of a table too.
+    return small && shape.is_dense && !shape.deterministic && !shape.is_max ? ScatterWay::kWidened
+                                                                            : ScatterWay::kOrdered;
   }
   // Of several tables each lookup has only its own width.
   const int64_t width = shape.width / shape.num_tables;
