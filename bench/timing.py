@@ -46,7 +46,7 @@ LONGEST_WAIT_US = 20_000.0
 # The start that the host gets over the device at each batch of repetitions: an interruption of the
 # host that is not longer than that does not show.
 HEAD_START_US = 300.0
-# How often a batch of replays is begun that the host was too late for.
+# How many batches of replays may make up for what the host launched too late.
 ATTEMPTS = 5
 
 
@@ -142,9 +142,12 @@ def repeat(
 
 
 def undisturbed(measure: Callable[[], list[float]]) -> list[float]:
-    """Times whose median is certain, of at most two measurements; else those that scatter less."""
+    """The times of one measurement; if they scatter as if disturbed, the shorter of two: what comes
+    from outside only adds."""
     times = measure()
-    return times if median_error(times) <= DISTURBED else min(times, measure(), key=median_error)
+    if median_error(times) <= DISTURBED:
+        return times
+    return min(times, measure(), key=statistics.median)
 
 
 class Repetition(NamedTuple):
@@ -160,15 +163,16 @@ class Repetition(NamedTuple):
     in_time: bool
 
 
-def times_in_time(batch: Callable[[], Sequence[Repetition]]) -> list[float]:
-    """The times of the repetitions that were launched in time, of the first batch of which at least
-    half were; of all of the last batch if there is none."""
+def times_in_time(batch: Callable[[int], Sequence[Repetition]], count: int) -> list[float]:
+    """The times of ``count`` repetitions that were launched in time, or of as many as a few batches
+    have; if there is none, of all of the last batch."""
+    times: list[float] = []
     for _ in range(ATTEMPTS):
-        repetitions = batch()
-        times = [repetition.time for repetition in repetitions if repetition.in_time]
-        if 2 * len(times) >= len(repetitions):
-            return times
-    return [repetition.time for repetition in repetitions]
+        repetitions = batch(count - len(times))
+        times += [repetition.time for repetition in repetitions if repetition.in_time]
+        if len(times) == count:
+            break
+    return times or [repetition.time for repetition in repetitions]
 
 
 def median_error(times: Sequence[float]) -> float:
@@ -236,7 +240,7 @@ def _cuda_batch(
         return [Repetition(*each) for each in zip(times, in_time, strict=True)]
 
     if isinstance(fn, Captured):
-        return lambda count: times_in_time(lambda: batch(count))
+        return functools.partial(times_in_time, batch)
     return lambda count: [repetition.time for repetition in batch(count)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -80,18 +80,27 @@ def test_what_was_disturbed_is_measured_once_more() -> None:
         ([calm, disturbed], calm),
         ([disturbed, calm], calm),
         ([disturbed, worse, calm], disturbed),
+        ([disturbed, [400.0] * 10], disturbed),
     ):
         assert timing.undisturbed(iter(measured).__next__) == kept
 
 
 def test_what_was_launched_late_does_not_count() -> None:
-    def batch(*late: int) -> list[timing.Repetition]:
-        return [timing.Repetition(float(n), n not in late) for n in range(4)]
+    def batches(*late: set[int]) -> Callable[[int], list[timing.Repetition]]:
+        each = iter(late)
 
-    assert timing.times_in_time(iter([batch(1, 2)]).__next__) == [0.0, 3.0]
-    assert timing.times_in_time(iter([batch(0, 1, 2), batch(3)]).__next__) == [0.0, 1.0, 2.0]
-    never = iter([batch(0, 1, 2)] * timing.ATTEMPTS).__next__
-    assert timing.times_in_time(never) == [0.0, 1.0, 2.0, 3.0]
+        def batch(count: int) -> list[timing.Repetition]:
+            missed = next(each)
+            return [timing.Repetition(float(n), n not in missed) for n in range(count)]
+
+        return batch
+
+    assert timing.times_in_time(batches(set()), 3) == [0.0, 1.0, 2.0]
+    assert timing.times_in_time(batches({1, 2}, {0}, set()), 4) == [0.0, 3.0, 1.0, 0.0]
+    some = batches({0, 1}, *[{0, 1, 2}] * (timing.ATTEMPTS - 1))
+    assert timing.times_in_time(some, 3) == [2.0]
+    never = batches(*[{0, 1, 2}] * timing.ATTEMPTS)
+    assert timing.times_in_time(never, 3) == [0.0, 1.0, 2.0]
 
 
 def test_the_error_of_a_median_is_that_of_drawn_medians() -> None:
