@@ -212,7 +212,8 @@ def test_cpp_wrapper(device: str) -> None:
     parameters = words.weight, narrow.weight
     x = INDICES.to(device)
     with config.patch(cpp_wrapper=True):
-        gradients = torch.autograd.grad(compiled(x), parameters)
+        gradients, codes = run_and_get_code(lambda: torch.autograd.grad(compiled(x), parameters))
+    assert len(codes) == 2 and all("#include" in code for code in codes)
     torch.testing.assert_close(gradients, torch.autograd.grad(model(x), parameters))
 
 

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from filelock import FileLock  # which torch brings
 
 import embed_ops
 from embed_ops._library import CPU_LIBRARY, CUDA_LIBRARY
@@ -164,15 +165,20 @@ def test_nvcc_is_not_looked_for_when_switched_off(
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from the checkout, whose objects are reused; as the library in use for CUDA or not."""
+    """Built from the checkout, whose objects are reused; as the library in use for CUDA or not.
+
+    Once for all processes that share the tests."""
     pytest.importorskip("setuptools")
-    folder = tmp_path_factory.mktemp("wheel")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "wheel"
     environment = {**os.environ}
     if not CUDA_LIBRARY.is_file():
         environment["EMBED_OPS_CUDA"] = "0"
     pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
-    run(*pip, "--wheel-dir", folder, ROOT, env=environment)
-    (built,) = folder.iterdir()
+    with FileLock(f"{folder}.lock"):
+        if not list(folder.glob("*.whl")):
+            run(*pip, "--wheel-dir", folder, ROOT, env=environment)
+    (built,) = folder.glob("*.whl")
     return built
 
 
