@@ -23,7 +23,7 @@ SOURCE = """
 #define __launch_bounds__(...)
 struct int4 { int x, y, z, w; };
 static int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
-static struct { unsigned x; } blockIdx, threadIdx;
+static struct { unsigned x; } blockIdx, threadIdx, gridDim;
 using std::min;
 
 #include "kernels/fill_zero.cuh"
@@ -94,6 +94,7 @@ int64_t stride_of_counters(int64_t rows, int64_t tables) {
 }
 int bits(int64_t count) { return bits_for(count); }
 bool sorts(int64_t lookups) { return plan_sorts(lookups); }
+bool orders_in_block(int64_t lookups, int64_t bags) { return plan_orders_in_block(lookups, bags); }
 }
 """
 
@@ -154,6 +155,7 @@ SIGNATURES = {
     "stride_of_counters": (I64, [I64, I64]),
     "bits": (ctypes.c_int, [I64]),
     "sorts": (ctypes.c_bool, [I64]),
+    "orders_in_block": (ctypes.c_bool, [I64, I64]),
 }
 
 
@@ -306,20 +308,24 @@ def test_small_gradients_get_small_blocks_small_tiles_and_prefetches(plans):
         ((65_536, 1_000_000, 256, 1, True, False, False), TILED),  # zeros are all there is to write
         ((262_144, 1_000_000, 26 * 32, 26, True, False, False), TILED),
         ((262_144, 1000, 128, 1, True, False, True), ATOMIC),
-        ((1024, 1000, 128, 1, False, False, False), COMPARED),
-        ((1025, 1000, 128, 1, False, False, False), WIDENED),
+        ((1023, 1000, 128, 1, False, False, False), COMPARED),
+        ((1024, 1000, 128, 1, False, False, False), WIDENED),
         ((4095, 10_000, 256, 1, False, False, False), ORDERED),
         ((4096, 10_000, 256, 1, False, False, False), WIDENED),
         ((65_536, 2**15, 128, 1, False, False, False), WIDENED),
         ((65_536, 2**15 + 1, 128, 1, False, False, False), ORDERED),
         ((65_537, 10_000, 128, 1, False, False, False), ORDERED),
+        ((262_144, 100_000, 32, 1, False, False, False), WIDENED),  # as narrow as they are many
+        ((262_145, 100_000, 32, 1, False, False, False), ORDERED),
         ((262_144, 10_000, 128, 1, False, False, False), WIDENED),
         ((262_144, 100_000, 128, 1, False, False, False), ORDERED),
         ((262_144, 1000, 128, 1, False, True, False), ORDERED),
         ((262_144, 1000, 128, 1, False, False, True), ORDERED),
         ((1024, 1000, 128, 1, True, True, False), COMPARED),
+        ((1025, 1000, 128, 1, True, True, False), ORDERED),
         ((1024, 1000, 128, 1, True, True, True), ORDERED),
-        ((1024, 2**32, 128, 1, False, False, False), COMPARED),
+        ((1024, 10_000, 128, 1, False, False, False), COMPARED),  # too large for a copy
+        ((1023, 2**32, 128, 1, False, False, False), COMPARED),
         ((262_144, 1000, 8, 1, True, True, False), ORDERED),
     ],
 )
@@ -338,6 +344,11 @@ def test_bits_tell_rows_and_the_mark_above_them_apart(plans, count):
     bits = plans.bits(count)
     assert 2**bits - 1 >= count  # all ones: above every row
     assert 2 ** (bits - 1) <= count
+
+
+def test_one_block_orders_few_lookups_of_few_bags(plans):
+    assert plans.orders_in_block(4096, 4096) and plans.orders_in_block(1, 16_384)
+    assert not plans.orders_in_block(4097, 1) and not plans.orders_in_block(1, 16_385)
 
 
 def test_many_lookups_are_sorted(plans):

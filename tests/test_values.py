@@ -219,15 +219,17 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("size", ["few", "odd", "many"])
 @pytest.mark.parametrize("deterministic", [False, True], ids=["default", "deterministic"])
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
 @pytest.mark.parametrize("skew", SKEWS, ids=str)
 def test_none_of_many_additions_is_lost(
-    skew: str, dtype: torch.dtype, deterministic: bool, device: str, threads: int
+    skew: str, dtype: torch.dtype, deterministic: bool, size: str, device: str, threads: int
 ) -> None:
     if device == "cuda" and threads > 1:
         pytest.skip("threads are the CPU's")
-    count, width = (16_384, 24) if device == "cpu" else (262_144, 64)
+    many = (16_384, 24) if device == "cpu" else (262_144, 64)
+    count, width = {"few": (4096, 40), "odd": (1984, 33), "many": many}[size]
     indices = SKEWS[skew](count).to(device)
     grad_output = small_integers(count, width, device=device, dtype=dtype)
     expected = torch.zeros(count, width, dtype=torch.float64)

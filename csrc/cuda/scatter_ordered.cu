@@ -1,3 +1,4 @@
+#include "kernels/order_in_block.cuh"
 #include "kernels/scatter_ordered.cuh"
 
 #include <cub/device/device_radix_sort.cuh>
@@ -38,13 +39,22 @@ class OrderedScatter {
     order_.rows = cuda_.workspace<Key>(count_);
     order_.samples = cuda_.workspace<Key>(count_);
     order_.factors = varies() ? cuda_.workspace<Acc<T>>(count_) : nullptr;
+    const Lookups& lookups = problem_.lookups;
+    if (plan_orders_in_block(count_, lookups.batch * lookups.num_tables)) {
+      order_in_block();
+      if (!problem_.already_zero) {
+        fill_zero(cuda_, blocks_of(tables_of_range(), problem_.dtype), cuda_.has_early_launch());
+      }
+      reduce(vec_bytes);
+      return;
+    }
     // One more than counters: the scan then ends with the number of lookups that count.
     counts_ = cuda_.workspace<Key>(num_counters_ + 1);
     const auto bytes = static_cast<int64_t>((num_counters_ + 1) * sizeof(Key));
     const std::vector<MemoryBlock> counters{{reinterpret_cast<char*>(counts_), bytes}};
     fill_zero(cuda_, counters);
     // Mode max counts a row once per sample, which it sees where a sample's lookups are neighbours.
-    if (problem_.deterministic || problem_.lookups.mode == Mode::kMax || plan_sorts(count_)) {
+    if (problem_.deterministic || lookups.mode == Mode::kMax || plan_sorts(count_)) {
       order_stably();
     } else {
       order_by_counting();
@@ -67,6 +77,25 @@ class OrderedScatter {
   // Whether lookups have factors of their own.
   bool varies() const {
     return factors_.coefficients != nullptr || factors_.by_length;
+  }
+
+  std::vector<Table> tables_of_range() const {
+    const auto first = problem_.tables.begin() + range_.first;
+    return {first, first + range_.count};
+  }
+
+  void order_in_block() {
+    // Of the tables it asks for rows only: one instance, which is long, serves all dtypes.
+    using Rows =
+        std::conditional_t<std::is_same_v<Tables, OneTable<T>>, OneTable<char>, TableSet<char>>;
+    const Rows rows(
+        problem_.tables.data() + range_.first, static_cast<int>(range_.count), range_.first);
+    Plan plan;
+    plan.block_x = kBlockOrderThreads;
+    launch(
+        order_in_block_kernel<Key, Acc<T>, Index, Rows>, plan, 0, cuda_.stream(), rows, sources_,
+        range_.first, range_.count, factors_, bits_for(range_.num_rows), order_,
+        cuda_.sink(problem_.op));
   }
 
   void order_by_counting() {
@@ -111,12 +140,11 @@ class OrderedScatter {
   }
 
   void reduce(int64_t vec_bytes) {
-    const auto first = problem_.tables.begin() + range_.first;
     const bool is_max = problem_.lookups.mode == Mode::kMax;
     reduce_runs(
         cuda_,
         {problem_.dtype,
-         {first, first + range_.count},
+         tables_of_range(),
          sizeof(Key) == sizeof(uint64_t),
          order_.rows,
          order_.samples,

@@ -209,6 +209,14 @@ inline CounterPlan plan_counters(int64_t num_rows, int64_t num_tables) {
   return plan;
 }
 
+// Whether one block puts all lookups in order (kernels/order_in_block.cuh). It also checks all bags.
+constexpr int64_t kMostBlockOrdered = 4096;
+
+inline bool plan_orders_in_block(int64_t num_lookups, int64_t num_bags) {
+  constexpr int64_t kMostBags = 16384;
+  return num_lookups <= kMostBlockOrdered && num_bags <= kMostBags;
+}
+
 // Whether lookups are put in order by a radix sort rather than by counting, whose atomics and
 // places are anywhere in memory: from so many lookups on, where these no longer fit the L2.
 inline bool plan_sorts(int64_t num_lookups) {
@@ -266,12 +274,15 @@ struct ScatterShape {
 constexpr int64_t kMostCompared = 1024;
 
 // The elements of an fp32 copy that nobody minds, 4 MB, and those per lookup: 4 machine words of 64
-// bits. Ordering 4,096 to 65,536 lookups takes longer than filling and rounding 16 MB.
+// bits. Where kMostSomeElements or fewer are added up, ordering their lookups takes longer than
+// filling and rounding 16 MB. Fewer lookups than kLeastWidened do without workspace.
+constexpr int64_t kLeastWidened = 1024;
 constexpr int64_t kMostWidened = int64_t{1} << 20;
 constexpr int64_t kMostWidenedPerLookup = 8;
 constexpr int64_t kMostWidenedForSome = int64_t{1} << 22;
 constexpr int64_t kLeastSomeLookups = 4096;
 constexpr int64_t kMostSomeLookups = 65536;
+constexpr int64_t kMostSomeElements = int64_t{1} << 23;
 
 // Measured on an H100. Fewer lookups are added one by one before a tile of them is sorted. From
 // kLeastOrdered elements on, in gradients that do not fit the L2, what ordering costs is less than
@@ -285,21 +296,22 @@ constexpr int64_t kLeastOrderedBytes = int64_t{32} << 20;
 constexpr int64_t kMostOrderedRowsPerLookup = 8;
 
 inline ScatterWay plan_scatter(const ScatterShape& shape) {
+  // Of several tables each lookup has only its own width.
+  const int64_t width = shape.width / shape.num_tables;
   if (shape.deterministic || !shape.sums_in_gradient) {
-    if (shape.num_lookups <= kMostCompared && !shape.is_max) {
-      return ScatterWay::kCompared;
-    }
-    const bool some =
-        shape.num_lookups >= kLeastSomeLookups && shape.num_lookups <= kMostSomeLookups;
+    const bool some = shape.num_lookups >= kLeastSomeLookups &&
+        (shape.num_lookups <= kMostSomeLookups || shape.num_lookups * width <= kMostSomeElements);
     const bool small = shape.gradient_elements <=
         std::max(some ? kMostWidenedForSome : kMostWidened,
                  kMostWidenedPerLookup * shape.num_lookups);
     // The copy is rounded as a whole, into what lies between the rows of a table too.
-    return small && shape.is_dense && !shape.deterministic && !shape.is_max ? ScatterWay::kWidened
-                                                                            : ScatterWay::kOrdered;
+    if (small && shape.num_lookups >= kLeastWidened && shape.is_dense && !shape.deterministic &&
+        !shape.is_max) {
+      return ScatterWay::kWidened;
+    }
+    return shape.num_lookups <= kMostCompared && !shape.is_max ? ScatterWay::kCompared
+                                                               : ScatterWay::kOrdered;
   }
-  // Of several tables each lookup has only its own width.
-  const int64_t width = shape.width / shape.num_tables;
   const int64_t least_tiled = width <= kNarrowWidth ? kLeastTiledNarrowLookups : kLeastTiledLookups;
   if (shape.is_max || shape.num_lookups < least_tiled) {
     return ScatterWay::kAtomic;
