@@ -19,17 +19,35 @@ SOURCE = """
 #define __device__
 #define __forceinline__ inline
 #define __global__
+#define __host__
 #define __grid_constant__
 #define __launch_bounds__(...)
 struct int4 { int x, y, z, w; };
 static int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
 static struct { unsigned x; } blockIdx, threadIdx, gridDim;
 using std::min;
+static int __clz(unsigned value) { return __builtin_clz(value); }
+static unsigned __reduce_min_sync(unsigned, unsigned value) { return value; }
 
 #include "kernels/fill_zero.cuh"
+#include "kernels/lane_columns.cuh"
 #include "kernels/plan.h"
 
 using namespace embed_ops;
+
+struct Lane { int team; int count; int64_t chunks[4]; };
+template <int kColumns, int kVec>
+static int64_t lane_columns(int64_t dim, int thread, int slice, Lane& lane) {
+  using Columns = LaneColumns<kColumns, kVec>;
+  const int64_t lanes = Columns::lanes(dim);
+  const Team team(thread, lanes, kColumns, slice, 32);
+  lane = {team.size, 0, {}};
+  Columns(team, dim).for_each_chunk([&](int first, int64_t column) {
+    lane.chunks[lane.count] = first == lane.count * kVec ? column : -1;
+    ++lane.count;
+  });
+  return lanes;
+}
 
 extern "C" {
 struct Launch { int block[2]; int64_t grid[3]; int unroll; };
@@ -43,6 +61,13 @@ struct Pool { Launch launch; int crew; int warps; bool is_shared; };
 Pool pool(int64_t lanes, int64_t batch, int64_t length, int64_t tables, int processors) {
   const PoolPlan p = plan_pool(lanes, batch, length, tables, processors, 8, 8);
   return {flat(p.launch), p.crew, p.warps, p.is_shared};
+}
+int64_t lane(int columns, int vec, int64_t dim, int thread, int slice, Lane* lane) {
+  return columns == 2 ? vec == 2 ? lane_columns<2, 2>(dim, thread, slice, *lane)
+                                 : lane_columns<2, 1>(dim, thread, slice, *lane)
+      : vec == 4      ? lane_columns<4, 4>(dim, thread, slice, *lane)
+      : vec == 2      ? lane_columns<4, 2>(dim, thread, slice, *lane)
+                      : lane_columns<4, 1>(dim, thread, slice, *lane);
 }
 Launch atomic(int64_t lanes, int64_t batch, int64_t length, int processors) {
   return flat(plan_scatter_atomic(lanes, batch, length, processors));
@@ -127,6 +152,14 @@ class Pool(ctypes.Structure):
         return max(self.crew // team, 1) * self.warps
 
 
+class Lane(ctypes.Structure):
+    _fields_ = [
+        ("team", ctypes.c_int),
+        ("count", ctypes.c_int),
+        ("chunks", ctypes.c_int64 * 4),
+    ]
+
+
 class Tiles(ctypes.Structure):
     _fields_ = [
         ("launch", Launch),
@@ -144,6 +177,7 @@ I64 = ctypes.c_int64
 SIGNATURES = {
     "copy": (Launch, [I64, I64, ctypes.c_int]),
     "pool": (Pool, [I64, I64, I64, I64, ctypes.c_int]),
+    "lane": (I64, [ctypes.c_int, ctypes.c_int, I64, *[ctypes.c_int] * 2, ctypes.POINTER(Lane)]),
     "atomic": (Launch, [I64, I64, I64, ctypes.c_int]),
     "fill": (Launch, [I64, I64, I64]),
     "fill_zero": (Launch, [I64]),
@@ -220,6 +254,59 @@ def test_pools_cover_every_bag_and_lane(plans, lanes, batch, length, tables):
     assert plan.launch.grid[0] * (block_warps // plan.warps) * (32 // plan.crew) >= batch
     assert plan.is_shared == (plan.parts(lanes) > 1)
     assert plan.parts(lanes) == 1 or length // plan.parts(lanes) >= 8
+
+
+ACCESSES = [(4, 4), (4, 2), (4, 1), (2, 2), (2, 1)]  # a lane's columns, and those of an access
+WIDTHS = [*range(1, 36), 64, 100, 127, 128, 129, 130, 132, 255, 257, 300, 4096, 4097]
+
+
+def lanes_of_row(plans, columns, vec, width):
+    """How many lanes take a row, and of each slice its lanes."""
+    lane = Lane()
+    lanes = plans.lane(columns, vec, width, 0, 0, lane)
+    slices = []
+    for number in range(-(-lanes // 32)):
+        found = []
+        for thread in range(lane.team):
+            plans.lane(columns, vec, width, thread, number, lane)
+            found.append(lane.chunks[: lane.count])
+        slices.append(found)
+    return lanes, slices
+
+
+@pytest.mark.parametrize(
+    ("columns", "vec", "width"),
+    [(*access, width) for access in ACCESSES for width in WIDTHS if width % access[1] == 0],
+)
+def test_lanes_of_a_pool_take_every_column_once(plans, columns, vec, width):
+    _, slices = lanes_of_row(plans, columns, vec, width)
+    chunks = [chunk for found in slices for lane in found for chunk in lane]
+    assert sorted(chunks) == list(range(0, width, vec))
+    for found in slices:
+        for load in itertools.zip_longest(*found):
+            # Without gaps: lanes that take part are the first of their team.
+            taking = [column for column in load if column is not None]
+            assert load[: len(taking)] == tuple(taking)
+            assert taking == list(range(taking[0], taking[-1] + 1, vec))
+
+
+@pytest.mark.parametrize(
+    ("vec", "width", "lanes", "loads"),
+    [
+        (4, 4, 1, 1),
+        (4, 128, 32, 1),
+        (1, 1, 1, 1),
+        (1, 3, 3, 1),  # narrow: a lane for each access
+        (1, 17, 8, 3),
+        (1, 33, 9, 3),
+        (2, 34, 9, 2),
+        (1, 128, 32, 4),
+        (1, 129, 33, 3),  # two slices
+    ],
+)
+def test_few_lanes_take_wide_rows_and_few_loads_narrow_ones(plans, vec, width, lanes, loads):
+    found, slices = lanes_of_row(plans, 4, vec, width)
+    assert (found, max(len(lane) for lane in slices[0])) == (lanes, loads)
 
 
 @pytest.mark.parametrize("lanes", LANES)

@@ -10,9 +10,10 @@ namespace {
 
 template <class Combiner, class T, class Index, class Row, int kVec, class Tables>
 void pool_with(Cuda& cuda, const Gather& problem, const Tables& tables, const TableRange& range) {
+  using Columns = LaneColumns<kLaneColumns<T>, kVec>;
   const Lookups& lookups = problem.lookups;
   const PoolPlan plan = plan_pool(
-      ceil_div(range.widest, kVec), lookups.batch, mean_length(lookups), range.count,
+      Columns::lanes(range.widest), lookups.batch, mean_length(lookups), range.count,
       cuda.processors(), kPoolWarps, kPoolUnroll);
   const size_t shared_bytes = plan.warps == 1
       ? 0
@@ -26,7 +27,7 @@ void pool_with(Cuda& cuda, const Gather& problem, const Tables& tables, const Ta
         PoolShape{plan.crew, plan.warps}, cuda.sink(problem.op));
   };
   // Only where it is most worth while an instance of its own for bags that are not shared.
-  if constexpr (Tables::kMaxTables == 1 && !Combiner::kIsMax && kVec * sizeof(T) == 16) {
+  if constexpr (Tables::kMaxTables == 1 && !Combiner::kIsMax && Columns::kChunks == 1) {
     dispatch_bool(plan.is_shared, run);
   } else {
     run(std::true_type{});
@@ -35,14 +36,17 @@ void pool_with(Cuda& cuda, const Gather& problem, const Tables& tables, const Ta
 
 template <class T, class Index, class Row, int kVec>
 void pool_tables(Cuda& cuda, const Gather& problem) {
+  constexpr int kColumns = kLaneColumns<T>;
   for_each_table_set<T>(problem.tables, [&](const auto& tables, const TableRange& range) {
     using Tables = std::decay_t<decltype(tables)>;
     if (problem.lookups.per_sample_weights != nullptr) {
-      pool_with<Summer<T, Index, kVec, true>, T, Index, Row, kVec>(cuda, problem, tables, range);
+      pool_with<Summer<T, Index, kColumns, true>, T, Index, Row, kVec>(
+          cuda, problem, tables, range);
     } else if (problem.lookups.mode != Mode::kMax) {
-      pool_with<Summer<T, Index, kVec, false>, T, Index, Row, kVec>(cuda, problem, tables, range);
+      pool_with<Summer<T, Index, kColumns, false>, T, Index, Row, kVec>(
+          cuda, problem, tables, range);
     } else if constexpr (std::is_same_v<Tables, OneTable<T>>) {
-      pool_with<Maximum<T, Index, kVec>, T, Index, Row, kVec>(cuda, problem, tables, range);
+      pool_with<Maximum<T, Index, kColumns>, T, Index, Row, kVec>(cuda, problem, tables, range);
     }
   });
 }
@@ -64,7 +68,8 @@ void pool_rows(Cuda& cuda, const Gather& problem, int64_t vec_bytes) {
       using Index = typename decltype(index)::type;
       if (fits_32_bits(problem)) {
         dispatch_vec<T>(vec_bytes, [&](auto vec) {
-          pool_tables<T, Index, uint32_t, decltype(vec)::value>(cuda, problem);
+          constexpr int kVec = std::min(decltype(vec)::value, kLaneColumns<T>);
+          pool_tables<T, Index, uint32_t, kVec>(cuda, problem);
         });
       } else {
         // Too rare for an instance of every width of access.

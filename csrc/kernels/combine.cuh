@@ -1,4 +1,4 @@
-// How the rows of a bag become one: a combiner holds the state of one lane.
+// How the rows of a bag become one: a combiner holds the state of kColumns columns of one lane.
 
 #pragma once
 
@@ -10,28 +10,27 @@
 namespace embed_ops {
 
 // Sum and mean, weighted or not.
-template <class T, class Index, int kVec, bool kWeighted>
+template <class T, class Index, int kColumns, bool kWeighted>
 struct Summer {
   static constexpr bool kIsWeighted = kWeighted;
   static constexpr bool kIsMax = false;
 
-  Vec<Acc<T>, kVec> sum;
+  Vec<Acc<T>, kColumns> sum;
 
   __device__ __forceinline__ void reset() {
-    sum = zeros<Acc<T>, kVec>();
+    sum = zeros<Acc<T>, kColumns>();
   }
 
-  __device__ __forceinline__ void add(const Vec<T, kVec>& row, Index, Acc<T> weight) {
-    const Vec<Acc<T>, kVec> wide = widen(row);
+  __device__ __forceinline__ void add(const Vec<Acc<T>, kColumns>& row, Index, Acc<T> weight) {
 #pragma unroll
-    for (int i = 0; i < kVec; ++i) {
-      sum.v[i] += kWeighted ? weight * wide.v[i] : wide.v[i];
+    for (int i = 0; i < kColumns; ++i) {
+      sum.v[i] += kWeighted ? weight * row.v[i] : row.v[i];
     }
   }
 
   __device__ __forceinline__ void merge(const Summer& later) {
 #pragma unroll
-    for (int i = 0; i < kVec; ++i) {
+    for (int i = 0; i < kColumns; ++i) {
       sum.v[i] += later.sum.v[i];
     }
   }
@@ -39,54 +38,55 @@ struct Summer {
   // Merges with the lane `distance` away, a power of two, which does the same.
   __device__ __forceinline__ void exchange(int distance, int /*lane*/) {
 #pragma unroll
-    for (int i = 0; i < kVec; ++i) {
+    for (int i = 0; i < kColumns; ++i) {
       sum.v[i] += __shfl_xor_sync(0xffffffffu, sum.v[i], distance);
     }
   }
 
   __device__ __forceinline__ void divide(Acc<T> divisor) {
 #pragma unroll
-    for (int i = 0; i < kVec; ++i) {
+    for (int i = 0; i < kColumns; ++i) {
       sum.v[i] /= divisor;
     }
   }
 
-  __device__ __forceinline__ void store(T* output, Index* /*argmax*/) const {
-    store_narrowed<T, kVec>(output, sum);
+  // Stores kVec columns, from the lane's `first` on.
+  template <int kVec>
+  __device__ __forceinline__ void store(int first, T* output, Index* /*argmax*/) const {
+    store_narrowed<T, kVec>(output, sub_vec<kVec>(sum, first));
   }
 };
 
 // The greatest element and the row it came from: the first of equals; NaN is above everything.
-template <class T, class Index, int kVec>
+template <class T, class Index, int kColumns>
 struct Maximum {
   static constexpr bool kIsWeighted = false;
   static constexpr bool kIsMax = true;
 
-  Vec<T, kVec> best;
-  Index argmax[kVec];
+  Vec<Acc<T>, kColumns> best;
+  Index argmax[kColumns];
   bool empty;
 
   __device__ __forceinline__ void reset() {
-    best = zeros<T, kVec>();
+    best = zeros<Acc<T>, kColumns>();
 #pragma unroll
-    for (int i = 0; i < kVec; ++i) {
+    for (int i = 0; i < kColumns; ++i) {
       argmax[i] = -1;
     }
     empty = true;
   }
 
-  __device__ __forceinline__ void offer(int i, T value, Index row, bool first) {
-    const Acc<T> candidate = to_acc(value);
-    const Acc<T> current = to_acc(best.v[i]);
+  __device__ __forceinline__ void offer(int i, Acc<T> candidate, Index row, bool first) {
+    const Acc<T> current = best.v[i];
     if (first || candidate > current || (candidate != candidate && current == current)) {
-      best.v[i] = value;
+      best.v[i] = candidate;
       argmax[i] = row;
     }
   }
 
-  __device__ __forceinline__ void add(const Vec<T, kVec>& row, Index index, Acc<T>) {
+  __device__ __forceinline__ void add(const Vec<Acc<T>, kColumns>& row, Index index, Acc<T>) {
 #pragma unroll
-    for (int i = 0; i < kVec; ++i) {
+    for (int i = 0; i < kColumns; ++i) {
       offer(i, row.v[i], index, empty);
     }
     empty = false;
@@ -95,7 +95,7 @@ struct Maximum {
   __device__ __forceinline__ void merge(const Maximum& later) {
     if (!later.empty) {
 #pragma unroll
-      for (int i = 0; i < kVec; ++i) {
+      for (int i = 0; i < kColumns; ++i) {
         offer(i, later.best.v[i], later.argmax[i], empty);
       }
       empty = false;
@@ -106,7 +106,7 @@ struct Maximum {
   __device__ __forceinline__ void exchange(int distance, int lane) {
     Maximum other;
 #pragma unroll
-    for (int i = 0; i < kVec; ++i) {
+    for (int i = 0; i < kColumns; ++i) {
       other.best.v[i] = shuffle_xor(best.v[i], distance);
       other.argmax[i] = __shfl_xor_sync(0xffffffffu, argmax[i], distance);
     }
@@ -120,11 +120,13 @@ struct Maximum {
     }
   }
 
-  __device__ __forceinline__ void store(T* output, Index* argmax_output) const {
-    store_streaming<T, kVec>(output, best);
+  // As above.
+  template <int kVec>
+  __device__ __forceinline__ void store(int first, T* output, Index* argmax_output) const {
+    store_narrowed<T, kVec>(output, sub_vec<kVec>(best, first));
 #pragma unroll
     for (int i = 0; i < kVec; ++i) {
-      argmax_output[i] = argmax[i];
+      argmax_output[i] = argmax[first + i];
     }
   }
 };

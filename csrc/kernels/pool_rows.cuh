@@ -10,6 +10,7 @@
 
 #include "kernels/combine.cuh"
 #include "kernels/lookups.cuh"
+#include "kernels/row_reader.cuh"
 #include "kernels/tables.cuh"
 #include "kernels/team.cuh"
 #include "kernels/vec.cuh"
@@ -23,9 +24,9 @@ constexpr int kPoolUnroll = 8;
 // Blocks of a multiprocessor: as many as leave room for kPoolUnroll rows in registers.
 template <class T, class Combiner, class Row>
 __host__ __device__ constexpr int pool_blocks() {
-  constexpr bool kLarge = sizeof(Combiner) > 16 || sizeof(Row) > 4;
   constexpr bool kLargeWeights = Combiner::kIsWeighted && sizeof(T) > 4;
-  return Combiner::kIsMax || kLarge || kLargeWeights ? 2 : Combiner::kIsWeighted ? 3 : 4;
+  const bool large = Combiner::kIsMax || sizeof(Row) > 4 || kLargeWeights;
+  return large ? 2 : Combiner::kIsWeighted ? 3 : 4;
 }
 
 // What a thread left out of a bag, and the weights of the rest.
@@ -87,15 +88,14 @@ struct PoolPart {
   }
 };
 
-// Pools the part, all teams of the warp in step. `columns` are the lane's, of row 0.
-template <int kVec, class T, class Index, class Row, class Combiner>
+// Pools the part, all teams of the warp in step.
+template <class T, class Index, class Row, int kVec, class Combiner>
 __device__ __forceinline__ void pool_part(
     Combiner& combiner,
     Tally<Acc<T>>& tally,
     PoolPart<T, Index, Row, Combiner::kIsWeighted> part,
     const Team& team,
-    const T* columns,
-    Row row_bytes) {
+    const RowReader<T, kVec, Row>& table) {
   constexpr unsigned kAll = 0xffffffffu;
   using Part = decltype(part);
   using Lookup = typename Part::Lookup;
@@ -136,18 +136,15 @@ __device__ __forceinline__ void pool_part(
           weights[u] = to_acc(lookups[u].weight);
         }
       }
-      Vec<T, kVec> values[kPoolUnroll];
+      typename RowReader<T, kVec, Row>::Values values[kPoolUnroll];
 #pragma unroll
       for (int u = 0; u < kPoolUnroll; ++u) {
-        values[u] = zeros<T, kVec>();
-        if (rows[u] != Part::kNone) {
-          values[u] = load<T, kVec>(row_at(columns, rows[u], row_bytes));
-        }
+        values[u] = table.read(rows[u], rows[u] != Part::kNone);
       }
 #pragma unroll
       for (int u = 0; u < kPoolUnroll; ++u) {
         if (!Combiner::kIsMax || rows[u] != Part::kNone) {
-          combiner.add(values[u], static_cast<Index>(rows[u]), weights[u]);
+          combiner.add(values[u].widen(), static_cast<Index>(rows[u]), weights[u]);
         }
       }
     }
@@ -172,8 +169,9 @@ struct PoolPlace {
   int part;  // of the bag
   int64_t b; // the sample
 
-  __device__ __forceinline__ PoolPlace(int thread, int64_t lanes, int vec, const PoolShape& shape)
-      : team(thread, lanes, vec, blockIdx.z, 32),
+  __device__ __forceinline__
+  PoolPlace(int thread, int64_t lanes, int columns, const PoolShape& shape)
+      : team(thread, lanes, columns, blockIdx.z, 32),
         warp(thread / 32),
         crew(kShared ? max(team.size, shape.crew) : team.size),
         lane(thread & (crew - 1)) {
@@ -214,7 +212,9 @@ __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row>())
   extern __shared__ __align__(16) char shared_bytes[];
 
   const Segment<T> segment = tables.of_place(blockIdx.y);
-  const int64_t lanes = segment.dim / kVec;
+  using Reader = RowReader<T, kVec, Row>;
+  using Columns = typename Reader::Columns;
+  const int64_t lanes = Columns::lanes(segment.dim);
   if (blockIdx.z * int64_t{32} >= lanes) {
     return;
   }
@@ -222,18 +222,17 @@ __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row>())
   combiner.reset();
   Tally<Acc<T>> tally;
   {
-    const PoolPlace<kShared> place(thread_index(), lanes, kVec, shape);
+    const PoolPlace<kShared> place(thread_index(), lanes, kLaneColumns<T>, shape);
     const Range range = place.b < lookups.batch
         ? part_of(lookups.bag(place.b, segment.slot), place.part, place.parts)
         : Range{0, 0};
     const PoolPart<T, Index, Row, Combiner::kIsWeighted> part{
         lookups.indices, weights, range.begin, range.end, segment.num_rows, lookups.padding_idx};
-    pool_part<kVec>(
-        combiner, tally, part, place.team, in_register(segment.data + place.team.column),
-        in_register(static_cast<Row>(segment.row_stride * sizeof(T))));
+    const Reader table(segment.data, segment.row_stride, Columns(place.team, segment.dim));
+    pool_part(combiner, tally, part, place.team, table);
   }
 
-  const PoolPlace<kShared> place(thread_index(), lanes, kVec, shape);
+  const PoolPlace<kShared> place(thread_index(), lanes, kLaneColumns<T>, shape);
   for (int distance = place.team.size; distance < place.crew; distance *= 2) {
     combiner.exchange(distance, place.lane);
   }
@@ -261,7 +260,7 @@ __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row>())
   if (place.b >= lookups.batch) {
     return;
   }
-  if (place.part == 0 && place.team.active) {
+  if (place.part == 0) {
     if constexpr (!Combiner::kIsMax) {
       if (mode == Mode::kMean) {
         const Range bag = lookups.bag(place.b, segment.slot);
@@ -271,8 +270,10 @@ __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row>())
         }
       }
     }
-    const int64_t at = place.b * output_stride + segment.column + place.team.column;
-    combiner.store(output + at, argmax + at);
+    const int64_t row = place.b * output_stride + segment.column;
+    Columns(place.team, segment.dim).for_each_chunk([&](int first, int64_t column) {
+      combiner.template store<kVec>(first, output + row + column, argmax + row + column);
+    });
   }
   if (blockIdx.z == 0 && place.team.lane == 0) {
     if (offends) {

@@ -12,6 +12,8 @@ struct Team {
   int lane;       // of this thread in its team
   bool active;    // whether the lane has columns: a slice may be narrower than its team
   int64_t column; // of the table: where the lane's vector begins; of idle lanes, 0
+  unsigned first; // vector of the slice
+  unsigned width; // of the slices, in vectors; the last may be narrower
 
   // The team of thread `thread` for slice `slice` of a row of `lanes` vectors of `vec` columns; no
   // slice is wider than `most_lanes`, at most 32.
@@ -20,10 +22,10 @@ struct Team {
     const auto all = static_cast<unsigned>(lanes);
     const auto most = static_cast<unsigned>(most_lanes);
     const unsigned slices = (all + most - 1) / most;
-    const unsigned width = slices <= 1 ? all : (all + slices - 1) / slices;
+    width = slices <= 1 ? all : (all + slices - 1) / slices;
     size = width <= 1 ? 1 : 1 << (32 - __clz(width - 1));
     lane = thread & (size - 1);
-    const unsigned first = slice * width;
+    first = slice * width;
     active = lane < width && first + lane < all;
     column = active ? static_cast<int64_t>(first + lane) * vec : 0;
   }

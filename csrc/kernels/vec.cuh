@@ -6,6 +6,7 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <type_traits>
 
 namespace embed_ops {
 
@@ -105,6 +106,17 @@ __device__ __forceinline__ Vec<T, N> zeros() {
   return vec;
 }
 
+// The N elements of `vec` from `first` on.
+template <int N, class T, int M>
+__device__ __forceinline__ Vec<T, N> sub_vec(const Vec<T, M>& vec, int first) {
+  Vec<T, N> sub;
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    sub.v[i] = vec.v[first + i];
+  }
+  return sub;
+}
+
 template <class T, int N>
 __device__ __forceinline__ Vec<Acc<T>, N> widen(const Vec<T, N>& vec) {
   Vec<Acc<T>, N> wide;
@@ -114,6 +126,48 @@ __device__ __forceinline__ Vec<Acc<T>, N> widen(const Vec<T, N>& vec) {
   }
   return wide;
 }
+
+// Of a word of two 16-bit elements the lower or the upper one.
+template <class T>
+__device__ __forceinline__ float acc_of_word(uint32_t word, bool upper) {
+  if constexpr (std::is_same_v<T, __half>) {
+    return __half2float(__ushort_as_half(static_cast<uint16_t>(upper ? word >> 16 : word)));
+  } else {
+    return __uint_as_float(upper ? word & 0xffff0000u : word << 16);
+  }
+}
+
+// N elements as an access leaves them in registers: 16-bit ones in words of two, each one
+// instruction away from fp32. Those of a Vec the compiler takes out of their words and puts
+// together anew.
+template <class T, int N>
+struct Packed {
+  static constexpr bool kInWords = sizeof(T) == 2;
+  using Word = std::conditional_t<kInWords, uint32_t, T>;
+  static constexpr int kWords = kInWords ? (N + 1) / 2 : N;
+
+  Vec<Word, kWords> words;
+
+  __device__ __forceinline__ void clear() {
+    words = zeros<Word, kWords>();
+  }
+
+  __device__ __forceinline__ void load(const T* address) {
+    if constexpr (sizeof(T) * N == 2) {
+      words.v[0] = *reinterpret_cast<const uint16_t*>(address);
+    } else {
+      words = *reinterpret_cast<const Vec<Word, kWords>*>(address);
+    }
+  }
+
+  __device__ __forceinline__ Acc<T> operator[](int i) const {
+    if constexpr (kInWords) {
+      return acc_of_word<T>(words.v[i / 2], i % 2 == 1);
+    } else {
+      return words.v[i];
+    }
+  }
+};
 
 // Outputs are written once and not read again here: keep them from pushing table rows out of L2.
 template <class T, int N>

@@ -1,0 +1,65 @@
+// Reads the columns of one lane, row by row. Row is uint32_t, or uint64_t where rows are too many.
+
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/lane_columns.cuh"
+#include "kernels/vec.cuh"
+
+namespace embed_ops {
+
+// The columns that a lane pools: 16 bytes of sums.
+template <class T>
+constexpr int kLaneColumns = static_cast<int>(16 / sizeof(Acc<T>));
+
+template <class T, int kVec, class Row>
+class RowReader {
+ public:
+  using Columns = LaneColumns<kLaneColumns<T>, kVec>;
+  static constexpr int kChunks = Columns::kChunks;
+
+  struct Values {
+    Packed<T, kVec> chunks[kChunks];
+
+    __device__ __forceinline__ Vec<Acc<T>, kLaneColumns<T>> widen() const {
+      Vec<Acc<T>, kLaneColumns<T>> wide;
+#pragma unroll
+      for (int i = 0; i < kLaneColumns<T>; ++i) {
+        wide.v[i] = chunks[i / kVec][i % kVec];
+      }
+      return wide;
+    }
+  };
+
+  __device__ __forceinline__ RowReader(const T* table, int64_t row_stride, const Columns& columns)
+      : row_0_(in_register(table + columns.column)),
+        row_bytes_(in_register(static_cast<Row>(row_stride * sizeof(T)))),
+        apart_(columns.apart * sizeof(T)),
+        chunks_(columns.chunks) {}
+
+  // Zeros unless the row `counts`, and in place of columns that it lacks. Without branches, so that
+  // the loads of several rows can be in flight.
+  __device__ __forceinline__ Values read(Row row, bool counts) const {
+    Values values;
+    const T* address = row_at(row_0_, row, row_bytes_);
+    const int chunks = counts ? chunks_ : 0;
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+      values.chunks[c].clear();
+      if (kChunks == 1 ? counts : c < chunks) { // of whole vectors idle lanes read column 0
+        values.chunks[c].load(address);
+      }
+      address = reinterpret_cast<const T*>(reinterpret_cast<const char*>(address) + apart_);
+    }
+    return values;
+  }
+
+ private:
+  const T* row_0_; // at the lane's first chunk
+  Row row_bytes_;
+  unsigned apart_; // bytes from one chunk to the next
+  int chunks_;
+};
+
+} // namespace embed_ops
