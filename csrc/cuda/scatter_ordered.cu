@@ -143,17 +143,10 @@ class OrderedScatter {
     const bool is_max = problem_.lookups.mode == Mode::kMax;
     reduce_runs(
         cuda_,
-        {problem_.dtype,
-         tables_of_range(),
-         sizeof(Key) == sizeof(uint64_t),
-         order_.rows,
-         order_.samples,
-         order_.factors,
-         count_,
-         varies() ? 1.0 : static_cast<double>(factors_.scale),
-         problem_.grad_output,
-         problem_.grad_stride,
-         is_max ? problem_.argmax : nullptr,
+        {problem_.dtype, tables_of_range(), sizeof(Key) == sizeof(uint64_t), order_.rows,
+         order_.samples, order_.factors, count_,
+         varies() ? 1.0 : static_cast<double>(factors_.scale), problem_.grad_output,
+         problem_.grad_stride, is_max ? problem_.argmax : nullptr,
          problem_.lookups.indices_are_64bit},
         vec_bytes);
   }

@@ -54,8 +54,8 @@ struct ChunkedBlocks {
   }
 };
 
-// One thread block per chunk: int4s, then a tail of bytes. May begin before the kernel before it has
-// ended: one block waits for that one, so that whoever waits for this kernel need not.
+// One thread block per chunk: int4s, then a tail of bytes. May begin before the kernel before it
+// has ended: one block waits for that one, so that whoever waits for this kernel need not.
 template <class Blocks>
 __global__ void __launch_bounds__(kBlockThreads)
     fill_zero_kernel(const __grid_constant__ Blocks blocks) {

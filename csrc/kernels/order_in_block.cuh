@@ -26,8 +26,7 @@ __global__ void __launch_bounds__(kBlockOrderThreads, 1) order_in_block_kernel(
     Order<Key, A> order,
     OffenceSink sink) {
   constexpr int kRadixBits = 5; // the most whose counters fit 48 KB
-  using Sort =
-      cub::BlockRadixSort<Key, kBlockOrderThreads, kBlockOrderItems, uint16_t, kRadixBits>;
+  using Sort = cub::BlockRadixSort<Key, kBlockOrderThreads, kBlockOrderItems, uint16_t, kRadixBits>;
   __shared__ typename Sort::TempStorage storage;
   let_dependents_begin();
   sources.lookups.check_offsets(sink);

@@ -209,7 +209,8 @@ inline CounterPlan plan_counters(int64_t num_rows, int64_t num_tables) {
   return plan;
 }
 
-// Whether one block puts all lookups in order (kernels/order_in_block.cuh). It also checks all bags.
+// Whether one block puts all lookups in order (kernels/order_in_block.cuh). It also checks all
+// bags.
 constexpr int64_t kMostBlockOrdered = 4096;
 
 inline bool plan_orders_in_block(int64_t num_lookups, int64_t num_bags) {
