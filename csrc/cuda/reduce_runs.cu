@@ -15,9 +15,8 @@ void reduce_tiles(
     const OrderedRuns& runs,
     const Tables& tables,
     const TilePlan& plan,
-    int64_t lanes) {
+    int64_t width) {
   constexpr int kLookups = 32 * kPerLane;
-  const int64_t width = lanes * kVec;
   const int64_t num_tiles = ceil_div(runs.count, kLookups);
   auto* partial_sums = cuda.workspace<Acc<T>>(2 * num_tiles * width);
   const OrderedLookups<T, Key> ordered{
@@ -32,18 +31,19 @@ void reduce_tiles(
   if (num_tiles > 1) {
     follow(
         cuda, join_runs_kernel<T, kVec, Tables, Key>, plan_join(num_tiles, kJoinThreads), tables,
-        ordered, partial_sums, width, num_tiles, kLookups, power_of_two_for(lanes, kTeamLanes));
+        ordered, partial_sums, width, num_tiles, kLookups,
+        power_of_two_for(width / kVec, kTeamLanes));
   }
 }
 
 template <bool kMax, class T, class Winner, int kVec, class Key, class Tables>
 void reduce(Cuda& cuda, const OrderedRuns& runs, const Tables& tables, int64_t widest) {
-  const int64_t lanes = ceil_div(widest, kVec);
+  const int64_t lanes = LaneColumns<kLaneColumns<T>, kVec>::lanes(widest);
   const TilePlan plan = plan_ordered_tiles(lanes, runs.count, cuda.processors());
   if (plan.per_lane == 1) {
-    reduce_tiles<kMax, T, Winner, kVec, Key, 1>(cuda, runs, tables, plan, lanes);
+    reduce_tiles<kMax, T, Winner, kVec, Key, 1>(cuda, runs, tables, plan, widest);
   } else {
-    reduce_tiles<kMax, T, Winner, kVec, Key, 4>(cuda, runs, tables, plan, lanes);
+    reduce_tiles<kMax, T, Winner, kVec, Key, 4>(cuda, runs, tables, plan, widest);
   }
 }
 
@@ -77,7 +77,8 @@ void reduce_runs(Cuda& cuda, const OrderedRuns& runs, int64_t vec_bytes) {
       reduce_vectors<T, 1, uint64_t>(cuda, runs);
     } else {
       dispatch_vec<T>(vec_bytes, [&](auto vec) {
-        reduce_vectors<T, decltype(vec)::value, uint32_t>(cuda, runs);
+        constexpr int kVec = std::min(decltype(vec)::value, kLaneColumns<T>);
+        reduce_vectors<T, kVec, uint32_t>(cuda, runs);
       });
     }
   });

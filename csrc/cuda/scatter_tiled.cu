@@ -24,7 +24,7 @@ class TiledScatter {
 
   template <class Tables>
   void run(const Tables& tables, const TableRange& range) {
-    const int64_t lanes = ceil_div(range.widest, kVec);
+    const int64_t lanes = LaneColumns<kLaneColumns<T>, kVec>::lanes(range.widest);
     const int64_t count = problem_.lookups.num_indices;
     const int row_bits = bits_for(range.tallest - 1);
     if (row_bits + log2_of(32 * 4) >= 32) {
@@ -46,7 +46,7 @@ class TiledScatter {
   }
 
  private:
-  static constexpr int64_t kLaneBytes = kVec * sizeof(T);
+  static constexpr int64_t kLaneBytes = kLaneColumns<T> * sizeof(T);
 
   template <class Tables, class Key, int kPerLane, bool kFactors>
   void run_tiles(

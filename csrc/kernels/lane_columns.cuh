@@ -1,6 +1,6 @@
-// The columns of a row that one lane of a team pools. They are one access where rows are aligned to
-// it. Elsewhere they are several narrower ones ("chunks"), a whole team apart: each load of a team
-// then covers memory without gaps.
+// The columns of a row that one lane of a team sums. They are one access where rows are aligned to
+// it. Elsewhere they are several narrower ones ("chunks"), a whole team apart: each access of a
+// team then covers memory without gaps.
 
 #pragma once
 

@@ -1,4 +1,4 @@
-// Reads the columns of one lane, row by row. Row is uint32_t, or uint64_t where rows are too many.
+// Reads the columns of one lane.
 
 #pragma once
 
@@ -9,10 +9,32 @@
 
 namespace embed_ops {
 
-// The columns that a lane pools: 16 bytes of sums.
+// The columns that a lane sums: 16 bytes of sums.
 template <class T>
 constexpr int kLaneColumns = static_cast<int>(16 / sizeof(Acc<T>));
 
+// Of a row whose column 0 is at `row`; zeros in place of columns that it lacks.
+template <int kColumns, int kVec, class T>
+__device__ __forceinline__ Vec<T, kColumns> load_columns(
+    const LaneColumns<kColumns, kVec>& columns,
+    const T* row) {
+  if constexpr (kColumns == kVec) { // idle lanes read column 0
+    return load<T, kColumns>(row + columns.column);
+  } else {
+    Vec<T, kColumns> values = zeros<T, kColumns>();
+    columns.for_each_chunk([&](int first, int64_t column) {
+      const Vec<T, kVec> chunk = load<T, kVec>(row + column);
+#pragma unroll
+      for (int i = 0; i < kVec; ++i) {
+        values.v[first + i] = chunk.v[i];
+      }
+    });
+    return values;
+  }
+}
+
+// Rows of a table, by their number; in words as they lie in memory. Row is uint32_t, or uint64_t
+// where rows are too many.
 template <class T, int kVec, class Row>
 class RowReader {
  public:

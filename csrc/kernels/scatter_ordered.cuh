@@ -12,18 +12,13 @@
 
 #include "kernels/order.cuh"
 #include "kernels/pdl.cuh"
+#include "kernels/row_reader.cuh"
 #include "kernels/runs.cuh"
 #include "kernels/team.cuh"
 
 namespace embed_ops {
 
 constexpr int kReduceThreads = 256;
-
-// Blocks of a multiprocessor: sums of 16-bit types take twice the registers of what is read.
-template <class T>
-__host__ __device__ constexpr int reduce_blocks() {
-  return sizeof(T) == 2 ? 1 : 2;
-}
 
 template <class T, class Key>
 struct OrderedLookups {
@@ -45,7 +40,7 @@ struct ReduceSource {
 // One warp per tile of 32 * kPerLane lookups; grid y = slice of at most `slice_lanes` lanes.
 // `width` columns lie between the places of partial_sums.
 template <bool kMax, class T, class Index, int kVec, class Tables, class Key, int kPerLane>
-__global__ void __launch_bounds__(kReduceThreads, reduce_blocks<T>()) reduce_runs_kernel(
+__global__ void __launch_bounds__(kReduceThreads, 2) reduce_runs_kernel(
     const __grid_constant__ Tables gradients,
     const __grid_constant__ OrderedLookups<T, Key> ordered,
     const __grid_constant__ ReduceSource<T, Index> source,
@@ -53,6 +48,7 @@ __global__ void __launch_bounds__(kReduceThreads, reduce_blocks<T>()) reduce_run
     int64_t width,
     int slice_lanes) {
   follow_the_chain();
+  using Columns = LaneColumns<kLaneColumns<T>, kVec>;
   constexpr unsigned kAll = 0xffffffffu;
   constexpr int kLookups = 32 * kPerLane;
   const int lane = threadIdx.x & 31;
@@ -99,12 +95,13 @@ __global__ void __launch_bounds__(kReduceThreads, reduce_blocks<T>()) reduce_run
       first + kLookups < ordered.count ? ordered.rows[first + kLookups] : kNoRow<Key>;
 
   const auto reduce_table = [&](const Segment<T>& segment, int from, int to) {
-    const int64_t lanes = segment.dim / kVec;
+    const int64_t lanes = Columns::lanes(segment.dim);
     if (blockIdx.y * int64_t{slice_lanes} >= lanes) {
       return;
     }
-    const Team team(threadIdx.x, lanes, kVec, blockIdx.y, slice_lanes);
-    const T* const columns = source.grad_output + segment.column + team.column;
+    const Team team(threadIdx.x, lanes, kLaneColumns<T>, blockIdx.y, slice_lanes);
+    const Columns columns(team, segment.dim);
+    const T* const grad_rows = source.grad_output + segment.column;
     const auto take = [&](int i, int owner) {
       Lookup taken{};
       taken.of_row = __shfl_sync(kAll, mine[i].of_row, owner);
@@ -116,35 +113,40 @@ __global__ void __launch_bounds__(kReduceThreads, reduce_blocks<T>()) reduce_run
     };
     const auto read = [&](const Lookup& lookup) {
       const auto sample = static_cast<int64_t>(lookup.sample);
-      Vec<T, kVec> value = load<T, kVec>(columns + sample * source.grad_stride);
+      Vec<T, kLaneColumns<T>> value =
+          load_columns(columns, grad_rows + sample * source.grad_stride);
       if constexpr (kMax) {
         // Zero where another row won, and for a second lookup of a row by one sample.
-        const Index* const winners = source.argmax + sample * segment.dim + team.column;
+        const Index* const winners = source.argmax + sample * segment.dim;
+        columns.for_each_chunk([&](int first_column, int64_t column) {
 #pragma unroll
-        for (int i = 0; i < kVec; ++i) {
-          if (lookup.again || static_cast<Key>(winners[i]) != lookup.of_row) {
-            value.v[i] = T(0.0f);
+          for (int i = 0; i < kVec; ++i) {
+            if (lookup.again || static_cast<Key>(winners[column + i]) != lookup.of_row) {
+              value.v[first_column + i] = T(0.0f);
+            }
           }
-        }
+        });
       }
       return value;
     };
     const auto factor = [&](const Lookup&, int i, int owner) {
       return __shfl_sync(kAll, factors[i], owner);
     };
-    const auto finish = [&](Key row, const Vec<Acc<T>, kVec>& sum) {
-      if (!team.active) {
-        return;
-      }
-      if (row == row_before || row == row_after) {
-        Acc<T>* const place = partial_sums + (tile * 2 + (row == first_row ? 0 : 1)) * width;
-        *reinterpret_cast<Vec<Acc<T>, kVec>*>(place + team.column) = sum;
-      } else {
-        T* const target = segment.row(static_cast<int64_t>(row) - segment.first_row);
-        store_narrowed<T, kVec>(target + team.column, sum);
-      }
+    const auto finish = [&](Key row, const Vec<Acc<T>, kLaneColumns<T>>& sum) {
+      const bool is_cut = row == row_before || row == row_after;
+      Acc<T>* const place = partial_sums + (tile * 2 + (row == first_row ? 0 : 1)) * width;
+      T* const target = segment.row(static_cast<int64_t>(row) - segment.first_row);
+      columns.for_each_chunk([&](int first_column, int64_t column) {
+        const auto chunk = sub_vec<kVec>(sum, first_column);
+        if (is_cut) {
+          *reinterpret_cast<Vec<Acc<T>, kVec>*>(place + column) = chunk;
+        } else {
+          store_narrowed<T, kVec>(target + column, chunk);
+        }
+      });
     };
-    sum_runs<T, kVec, kPerLane, 8, true>(from, to, team.size, take, read, factor, finish);
+    sum_runs<T, kLaneColumns<T>, kPerLane, 8, true>(
+        from, to, team.size, take, read, factor, finish);
   };
   if constexpr (Tables::kMaxTables == 1) {
     reduce_table(gradients.of_row(0), 0, count);

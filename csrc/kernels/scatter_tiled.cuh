@@ -7,6 +7,7 @@
 
 #include "kernels/factors.cuh"
 #include "kernels/pdl.cuh"
+#include "kernels/row_reader.cuh"
 #include "kernels/runs.cuh"
 #include "kernels/sources.cuh"
 #include "kernels/tables.cuh"
@@ -52,6 +53,7 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
     bool prefetches,
     OffenceSink sink) {
   let_dependents_begin();
+  using Columns = LaneColumns<kLaneColumns<T>, kVec>;
   constexpr int kLookups = 32 * kPerLane;
   constexpr int kPlaceBits = log2_of(kLookups);
   __shared__ WarpTile<Acc<T>, kFactors ? kLookups : 1> tiles[kMostTileWarps];
@@ -82,7 +84,8 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
         const auto segment = gradients.of_place(static_cast<int>(place));
         const Index index = lookups.indices[source.position];
         if (prefetches && segment.dim > 0) {
-          const Team slice(0, segment.dim / kVec, kVec, blockIdx.y, slice_lanes);
+          const Team slice(
+              0, Columns::lanes(segment.dim), kLaneColumns<T>, blockIdx.y, slice_lanes);
           prefetch_into_l2(
               grad_output + source.sample * grad_stride + segment.column + slice.column);
         }
@@ -118,7 +121,7 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
   };
   const auto scatter_table = [&](unsigned place) {
     const auto segment = gradients.of_place(static_cast<int>(place));
-    const int64_t lanes = segment.dim / kVec;
+    const int64_t lanes = Columns::lanes(segment.dim);
     if (blockIdx.y * int64_t{slice_lanes} >= lanes) {
       return;
     }
@@ -131,9 +134,9 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
       count += __popc(__ballot_sync(0xffffffffu, here));
     }
     warp_sort(keys);
-    const Team team(threadIdx.x, lanes, kVec, blockIdx.y, slice_lanes);
-    Acc<T>* const target = segment.data + team.column;
-    const T* const columns = grad_output + segment.column + team.column +
+    const Team team(threadIdx.x, lanes, kLaneColumns<T>, blockIdx.y, slice_lanes);
+    const Columns columns(team, segment.dim);
+    const T* const grad_rows = grad_output + segment.column +
         (kFactors ? 0 : (first - (first_place + place) * lookups.batch) * grad_stride);
     const auto take = [&](int i, int owner) {
       return Lookup{__shfl_sync(0xffffffffu, keys[i], owner)};
@@ -141,16 +144,18 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
     const auto read = [&](const Lookup& lookup) {
       // Of bags of one, tables lie one after the other, samples in their order.
       const int64_t gradient = kFactors ? tile.gradients[lookup.at()] : lookup.at() * grad_stride;
-      return load<T, kVec>(columns + gradient);
+      return load_columns(columns, grad_rows + gradient);
     };
     const auto factor = [&](const Lookup& lookup, int, int) { return tile.factors[lookup.at()]; };
-    const auto finish = [&](Key row, const Vec<Acc<T>, kVec>& sum) {
-      if (team.active) {
-        atomic_add(target + static_cast<int64_t>(row ^ salt) * segment.row_stride, sum);
-      }
+    const auto finish = [&](Key row, const Vec<Acc<T>, kLaneColumns<T>>& sum) {
+      Acc<T>* const target = segment.row(static_cast<int64_t>(row ^ salt));
+      columns.for_each_chunk([&](int first_column, int64_t column) {
+        atomic_add(target + column, sub_vec<kVec>(sum, first_column));
+      });
     };
     wait_for_dependency();
-    sum_runs<T, kVec, kPerLane, 8, kFactors>(0, count, team.size, take, read, factor, finish);
+    sum_runs<T, kLaneColumns<T>, kPerLane, 8, kFactors>(
+        0, count, team.size, take, read, factor, finish);
   };
   if constexpr (Tables::kMaxTables == 1) {
     scatter_table(0);
