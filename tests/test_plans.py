@@ -119,7 +119,9 @@ int64_t stride_of_counters(int64_t rows, int64_t tables) {
 }
 int bits(int64_t count) { return bits_for(count); }
 bool sorts(int64_t lookups) { return plan_sorts(lookups); }
-bool orders_in_block(int64_t lookups, int64_t bags) { return plan_orders_in_block(lookups, bags); }
+bool orders_in_block(int64_t lookups, int64_t bags, int64_t rows) {
+  return plan_orders_in_block(lookups, bags, rows);
+}
 }
 """
 
@@ -189,7 +191,7 @@ SIGNATURES = {
     "stride_of_counters": (I64, [I64, I64]),
     "bits": (ctypes.c_int, [I64]),
     "sorts": (ctypes.c_bool, [I64]),
-    "orders_in_block": (ctypes.c_bool, [I64, I64]),
+    "orders_in_block": (ctypes.c_bool, [I64, I64, I64]),
 }
 
 
@@ -433,9 +435,11 @@ def test_bits_tell_rows_and_the_mark_above_them_apart(plans, count):
     assert 2 ** (bits - 1) <= count
 
 
-def test_one_block_orders_few_lookups_of_few_bags(plans):
-    assert plans.orders_in_block(4096, 4096) and plans.orders_in_block(1, 16_384)
-    assert not plans.orders_in_block(4097, 1) and not plans.orders_in_block(1, 16_385)
+def test_one_block_orders_few_lookups_of_few_bags_in_tall_tables(plans):
+    assert plans.orders_in_block(4096, 4096, 2**19) and plans.orders_in_block(1, 16_384, 2**40)
+    assert not plans.orders_in_block(4097, 1, 2**20)
+    assert not plans.orders_in_block(1, 16_385, 2**20)
+    assert not plans.orders_in_block(4096, 4096, 2**19 - 1)
 
 
 def test_many_lookups_are_sorted(plans):

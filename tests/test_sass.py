@@ -110,7 +110,7 @@ def test_pooling_keeps_eight_rows_in_flight(cuobjdump, stacks, t, vec, load, wei
     columns = 2 if t == "d" else 4
     # Within a name, a type of more than one letter is written once and referred to from then on.
     pattern = re.compile(
-        rf"pool_rows_kernelI{t}ljLi{vec}ENS_8OneTableI\w+?EE"
+        rf"pool_rows_kernelI{t}ljNS_11LaneColumnsILi{columns}ELi{vec}EEENS_8OneTableI\w+?EE"
         rf"NS_6SummerI\w+?lLi{columns}ELb{weighted}E"
     )
     names = [name for name in stacks if pattern.search(name)]

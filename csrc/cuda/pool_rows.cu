@@ -1,6 +1,7 @@
 #include "kernels/pool_rows.cuh"
 
 #include "cuda/dispatch.h"
+#include "cuda/dispatch_columns.h"
 #include "cuda/gather.h"
 #include "cuda/launch.h"
 
@@ -8,9 +9,8 @@ namespace embed_ops {
 
 namespace {
 
-template <class Combiner, class T, class Index, class Row, int kVec, class Tables>
+template <class Combiner, class T, class Index, class Row, class Columns, class Tables>
 void pool_with(Cuda& cuda, const Gather& problem, const Tables& tables, const TableRange& range) {
-  using Columns = LaneColumns<kLaneColumns<T>, kVec>;
   const Lookups& lookups = problem.lookups;
   const PoolPlan plan = plan_pool(
       Columns::lanes(range.widest), lookups.batch, mean_length(lookups), range.count,
@@ -20,7 +20,7 @@ void pool_with(Cuda& cuda, const Gather& problem, const Tables& tables, const Ta
       : kPoolThreads * sizeof(Combiner) + kPoolWarps * (sizeof(int64_t) + sizeof(Acc<T>));
   const auto run = [&](auto shared) {
     launch(
-        pool_rows_kernel<T, Index, Row, kVec, Tables, Combiner, decltype(shared)::value>,
+        pool_rows_kernel<T, Index, Row, Columns, Tables, Combiner, decltype(shared)::value>,
         plan.launch, shared_bytes, cuda.stream(), tables, LookupsView<Index>(lookups),
         static_cast<const T*>(lookups.per_sample_weights), lookups.mode,
         static_cast<T*>(problem.output), static_cast<Index*>(problem.argmax), problem.output_stride,
@@ -34,19 +34,19 @@ void pool_with(Cuda& cuda, const Gather& problem, const Tables& tables, const Ta
   }
 }
 
-template <class T, class Index, class Row, int kVec>
+template <class T, class Index, class Row, class Columns>
 void pool_tables(Cuda& cuda, const Gather& problem) {
-  constexpr int kColumns = kLaneColumns<T>;
+  constexpr int kColumns = Columns::kColumns;
   for_each_table_set<T>(problem.tables, [&](const auto& tables, const TableRange& range) {
     using Tables = std::decay_t<decltype(tables)>;
     if (problem.lookups.per_sample_weights != nullptr) {
-      pool_with<Summer<T, Index, kColumns, true>, T, Index, Row, kVec>(
+      pool_with<Summer<T, Index, kColumns, true>, T, Index, Row, Columns>(
           cuda, problem, tables, range);
     } else if (problem.lookups.mode != Mode::kMax) {
-      pool_with<Summer<T, Index, kColumns, false>, T, Index, Row, kVec>(
+      pool_with<Summer<T, Index, kColumns, false>, T, Index, Row, Columns>(
           cuda, problem, tables, range);
     } else if constexpr (std::is_same_v<Tables, OneTable<T>>) {
-      pool_with<Maximum<T, Index, kColumns>, T, Index, Row, kVec>(cuda, problem, tables, range);
+      pool_with<Maximum<T, Index, kColumns>, T, Index, Row, Columns>(cuda, problem, tables, range);
     }
   });
 }
@@ -67,13 +67,12 @@ void pool_rows(Cuda& cuda, const Gather& problem, int64_t vec_bytes) {
     dispatch_index(problem.lookups.indices_are_64bit, [&](auto index) {
       using Index = typename decltype(index)::type;
       if (fits_32_bits(problem)) {
-        dispatch_vec<T>(vec_bytes, [&](auto vec) {
-          constexpr int kVec = std::min(decltype(vec)::value, kLaneColumns<T>);
-          pool_tables<T, Index, uint32_t, kVec>(cuda, problem);
+        dispatch_columns<T>(vec_bytes, widest_of(problem.tables), [&](auto columns) {
+          pool_tables<T, Index, uint32_t, typename decltype(columns)::type>(cuda, problem);
         });
       } else {
         // Too rare for an instance of every width of access.
-        pool_tables<T, Index, uint64_t, 1>(cuda, problem);
+        pool_tables<T, Index, uint64_t, LaneColumns<1, 1>>(cuda, problem);
       }
     });
   });

@@ -40,7 +40,7 @@ class OrderedScatter {
     order_.samples = cuda_.workspace<Key>(count_);
     order_.factors = varies() ? cuda_.workspace<Acc<T>>(count_) : nullptr;
     const Lookups& lookups = problem_.lookups;
-    if (plan_orders_in_block(count_, lookups.batch * lookups.num_tables)) {
+    if (plan_orders_in_block(count_, lookups.batch * lookups.num_tables, range_.num_rows)) {
       order_in_block();
       if (!problem_.already_zero) {
         fill_zero(cuda_, blocks_of(tables_of_range(), problem_.dtype), cuda_.has_early_launch());

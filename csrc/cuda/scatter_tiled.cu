@@ -3,13 +3,14 @@
 #include "kernels/round_sums.cuh"
 
 #include "cuda/dispatch.h"
+#include "cuda/dispatch_columns.h"
 #include "cuda/sources.h"
 
 namespace embed_ops {
 
 namespace {
 
-template <class T, class Index, int kVec>
+template <class T, class Index, class Columns>
 class TiledScatter {
  public:
   // `early`: whether the first launch may begin early.
@@ -24,7 +25,7 @@ class TiledScatter {
 
   template <class Tables>
   void run(const Tables& tables, const TableRange& range) {
-    const int64_t lanes = LaneColumns<kLaneColumns<T>, kVec>::lanes(range.widest);
+    const int64_t lanes = Columns::lanes(range.widest);
     const int64_t count = problem_.lookups.num_indices;
     const int row_bits = bits_for(range.tallest - 1);
     if (row_bits + log2_of(32 * 4) >= 32) {
@@ -46,7 +47,7 @@ class TiledScatter {
   }
 
  private:
-  static constexpr int64_t kLaneBytes = kLaneColumns<T> * sizeof(T);
+  static constexpr int64_t kLaneBytes = Columns::kColumns * sizeof(T);
 
   template <class Tables, class Key, int kPerLane, bool kFactors>
   void run_tiles(
@@ -56,7 +57,7 @@ class TiledScatter {
       int row_bits) {
     launch_on(
         cuda_.stream(), early_,
-        scatter_tiled_kernel<T, Index, kVec, Tables, Key, kPerLane, kFactors>, plan.launch, 0,
+        scatter_tiled_kernel<T, Index, Columns, Tables, Key, kPerLane, kFactors>, plan.launch, 0,
         tables, sources_of<Index>(problem_), range.first, range.count, factors_,
         static_cast<const T*>(problem_.grad_output), problem_.grad_stride, plan.slice_lanes,
         row_bits, plan.prefetches, cuda_.sink(problem_.op));
@@ -70,17 +71,6 @@ class TiledScatter {
   bool early_;
 };
 
-// The bytes of gradient that a lane reads at a time: no more of 16-bit types than make 16 bytes of
-// sums.
-int64_t vec_bytes_of(const Scatter& problem) {
-  const int64_t bytes = Alignment(problem.dtype)
-                            .tables(problem.tables)
-                            .address(problem.grad_output)
-                            .elements(problem.grad_stride)
-                            .bytes();
-  return size_of(problem.dtype) == 2 ? std::min<int64_t>(bytes, 8) : bytes;
-}
-
 // Adds the gradients of `problem` to `tables`, which are of Acc<T>.
 template <class T>
 void add_to(
@@ -91,13 +81,16 @@ void add_to(
     bool early) {
   dispatch_index(problem.lookups.indices_are_64bit, [&](auto index) {
     using Index = typename decltype(index)::type;
-    dispatch_vec<T>(vec_bytes_of(problem), [&](auto vec) {
-      constexpr int kVec = decltype(vec)::value;
-      if constexpr (kVec * sizeof(Acc<T>) <= 16) {
-        TiledScatter<T, Index, kVec> scatter(cuda, problem, factors, early);
-        for_each_table_set<Acc<T>>(
-            tables, [&](const auto& set, const TableRange& range) { scatter.run(set, range); });
-      }
+    const int64_t vec_bytes = Alignment(problem.dtype)
+                                  .tables(problem.tables)
+                                  .address(problem.grad_output)
+                                  .elements(problem.grad_stride)
+                                  .bytes();
+    dispatch_columns<T>(vec_bytes, widest_of(tables), [&](auto columns) {
+      using Columns = typename decltype(columns)::type;
+      TiledScatter<T, Index, Columns> scatter(cuda, problem, factors, early);
+      for_each_table_set<Acc<T>>(
+          tables, [&](const auto& set, const TableRange& range) { scatter.run(set, range); });
     });
   });
 }

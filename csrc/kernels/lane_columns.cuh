@@ -10,9 +10,14 @@
 
 namespace embed_ops {
 
+// The accesses of a row that are too few for a lane to take several.
+constexpr int64_t kMostNarrow = 8;
+
 // At most kColumns, in accesses of kVec.
-template <int kColumns, int kVec>
+template <int kLaneColumns, int kAccessColumns>
 struct LaneColumns {
+  static constexpr int kColumns = kLaneColumns;
+  static constexpr int kVec = kAccessColumns;
   static constexpr int kChunks = kColumns / kVec;
   static_assert(kColumns % kVec == 0, "an access is no longer than a lane's columns");
 
@@ -23,9 +28,8 @@ struct LaneColumns {
   // The lanes for `dim` columns. Narrow rows take a lane for each access, up to eight: one lane's
   // accesses one after the other would each look up the cache lines that they share.
   __host__ __device__ static constexpr int64_t lanes(int64_t dim) {
-    constexpr int64_t kNarrowLanes = 8;
     const int64_t accesses = dim / kVec;
-    const int64_t least = accesses < kNarrowLanes ? accesses : kNarrowLanes;
+    const int64_t least = accesses < kMostNarrow ? accesses : kMostNarrow;
     const int64_t lanes = (dim + kColumns - 1) / kColumns;
     return lanes < least ? least : lanes;
   }

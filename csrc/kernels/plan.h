@@ -209,13 +209,15 @@ inline CounterPlan plan_counters(int64_t num_rows, int64_t num_tables) {
   return plan;
 }
 
-// Whether one block puts all lookups in order (kernels/order_in_block.cuh). It also checks all
-// bags.
+// Whether one block puts all lookups in order (kernels/order_in_block.cuh), and checks all bags.
+// That saves a counter per row, and most of the time that zeros take; for smaller tables these are
+// less than what one block takes longer than many.
 constexpr int64_t kMostBlockOrdered = 4096;
 
-inline bool plan_orders_in_block(int64_t num_lookups, int64_t num_bags) {
+inline bool plan_orders_in_block(int64_t num_lookups, int64_t num_bags, int64_t num_rows) {
   constexpr int64_t kMostBags = 16384;
-  return num_lookups <= kMostBlockOrdered && num_bags <= kMostBags;
+  constexpr int64_t kLeastRows = int64_t{1} << 19;
+  return num_lookups <= kMostBlockOrdered && num_bags <= kMostBags && num_rows >= kLeastRows;
 }
 
 // Whether lookups are put in order by a radix sort rather than by counting, whose atomics and

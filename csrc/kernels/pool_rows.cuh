@@ -89,13 +89,13 @@ struct PoolPart {
 };
 
 // Pools the part, all teams of the warp in step.
-template <class T, class Index, class Row, int kVec, class Combiner>
+template <class T, class Index, class Row, class Columns, class Combiner>
 __device__ __forceinline__ void pool_part(
     Combiner& combiner,
     Tally<Acc<T>>& tally,
     PoolPart<T, Index, Row, Combiner::kIsWeighted> part,
     const Team& team,
-    const RowReader<T, kVec, Row>& table) {
+    const RowReader<T, Columns, Row>& table) {
   constexpr unsigned kAll = 0xffffffffu;
   using Part = decltype(part);
   using Lookup = typename Part::Lookup;
@@ -136,7 +136,7 @@ __device__ __forceinline__ void pool_part(
           weights[u] = to_acc(lookups[u].weight);
         }
       }
-      typename RowReader<T, kVec, Row>::Values values[kPoolUnroll];
+      typename RowReader<T, Columns, Row>::Values values[kPoolUnroll];
 #pragma unroll
       for (int u = 0; u < kPoolUnroll; ++u) {
         values[u] = table.read(rows[u], rows[u] != Part::kNone);
@@ -198,7 +198,14 @@ __device__ __forceinline__ int thread_index() {
 }
 
 // Grid: x = bags, y = table, z = slice of its columns. Without kShared, shape says nothing.
-template <class T, class Index, class Row, int kVec, class Tables, class Combiner, bool kShared>
+template <
+    class T,
+    class Index,
+    class Row,
+    class Columns,
+    class Tables,
+    class Combiner,
+    bool kShared>
 __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row>()) pool_rows_kernel(
     const __grid_constant__ Tables tables,
     const __grid_constant__ LookupsView<Index> lookups,
@@ -212,8 +219,6 @@ __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row>())
   extern __shared__ __align__(16) char shared_bytes[];
 
   const Segment<T> segment = tables.of_place(blockIdx.y);
-  using Reader = RowReader<T, kVec, Row>;
-  using Columns = typename Reader::Columns;
   const int64_t lanes = Columns::lanes(segment.dim);
   if (blockIdx.z * int64_t{32} >= lanes) {
     return;
@@ -222,17 +227,18 @@ __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row>())
   combiner.reset();
   Tally<Acc<T>> tally;
   {
-    const PoolPlace<kShared> place(thread_index(), lanes, kLaneColumns<T>, shape);
+    const PoolPlace<kShared> place(thread_index(), lanes, Columns::kColumns, shape);
     const Range range = place.b < lookups.batch
         ? part_of(lookups.bag(place.b, segment.slot), place.part, place.parts)
         : Range{0, 0};
     const PoolPart<T, Index, Row, Combiner::kIsWeighted> part{
         lookups.indices, weights, range.begin, range.end, segment.num_rows, lookups.padding_idx};
-    const Reader table(segment.data, segment.row_stride, Columns(place.team, segment.dim));
+    const RowReader<T, Columns, Row> table(
+        segment.data, segment.row_stride, Columns(place.team, segment.dim));
     pool_part(combiner, tally, part, place.team, table);
   }
 
-  const PoolPlace<kShared> place(thread_index(), lanes, kLaneColumns<T>, shape);
+  const PoolPlace<kShared> place(thread_index(), lanes, Columns::kColumns, shape);
   for (int distance = place.team.size; distance < place.crew; distance *= 2) {
     combiner.exchange(distance, place.lane);
   }
@@ -272,7 +278,7 @@ __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row>())
     }
     const int64_t row = place.b * output_stride + segment.column;
     Columns(place.team, segment.dim).for_each_chunk([&](int first, int64_t column) {
-      combiner.template store<kVec>(first, output + row + column, argmax + row + column);
+      combiner.template store<Columns::kVec>(first, output + row + column, argmax + row + column);
     });
   }
   if (blockIdx.z == 0 && place.team.lane == 0) {

@@ -9,16 +9,14 @@
 
 namespace embed_ops {
 
-// The columns that a lane sums: 16 bytes of sums.
-template <class T>
-constexpr int kLaneColumns = static_cast<int>(16 / sizeof(Acc<T>));
-
 // Of a row whose column 0 is at `row`; zeros in place of columns that it lacks.
-template <int kColumns, int kVec, class T>
-__device__ __forceinline__ Vec<T, kColumns> load_columns(
-    const LaneColumns<kColumns, kVec>& columns,
+template <class Columns, class T>
+__device__ __forceinline__ Vec<T, Columns::kColumns> load_columns(
+    const Columns& columns,
     const T* row) {
-  if constexpr (kColumns == kVec) { // idle lanes read column 0
+  constexpr int kVec = Columns::kVec;
+  constexpr int kColumns = Columns::kColumns;
+  if constexpr (kVec == kColumns) { // idle lanes read column 0
     return load<T, kColumns>(row + columns.column);
   } else {
     Vec<T, kColumns> values = zeros<T, kColumns>();
@@ -35,19 +33,19 @@ __device__ __forceinline__ Vec<T, kColumns> load_columns(
 
 // Rows of a table, by their number; in words as they lie in memory. Row is uint32_t, or uint64_t
 // where rows are too many.
-template <class T, int kVec, class Row>
+template <class T, class Columns, class Row>
 class RowReader {
- public:
-  using Columns = LaneColumns<kLaneColumns<T>, kVec>;
   static constexpr int kChunks = Columns::kChunks;
+  static constexpr int kVec = Columns::kVec;
 
+ public:
   struct Values {
     Packed<T, kVec> chunks[kChunks];
 
-    __device__ __forceinline__ Vec<Acc<T>, kLaneColumns<T>> widen() const {
-      Vec<Acc<T>, kLaneColumns<T>> wide;
+    __device__ __forceinline__ Vec<Acc<T>, Columns::kColumns> widen() const {
+      Vec<Acc<T>, Columns::kColumns> wide;
 #pragma unroll
-      for (int i = 0; i < kLaneColumns<T>; ++i) {
+      for (int i = 0; i < Columns::kColumns; ++i) {
         wide.v[i] = chunks[i / kVec][i % kVec];
       }
       return wide;

@@ -39,8 +39,8 @@ struct ReduceSource {
 
 // One warp per tile of 32 * kPerLane lookups; grid y = slice of at most `slice_lanes` lanes.
 // `width` columns lie between the places of partial_sums.
-template <bool kMax, class T, class Index, int kVec, class Tables, class Key, int kPerLane>
-__global__ void __launch_bounds__(kReduceThreads, 2) reduce_runs_kernel(
+template <bool kMax, class T, class Index, class Columns, class Tables, class Key, int kPerLane>
+__global__ void __launch_bounds__(kReduceThreads, sizeof(Key) > 4 ? 1 : 2) reduce_runs_kernel(
     const __grid_constant__ Tables gradients,
     const __grid_constant__ OrderedLookups<T, Key> ordered,
     const __grid_constant__ ReduceSource<T, Index> source,
@@ -48,7 +48,8 @@ __global__ void __launch_bounds__(kReduceThreads, 2) reduce_runs_kernel(
     int64_t width,
     int slice_lanes) {
   follow_the_chain();
-  using Columns = LaneColumns<kLaneColumns<T>, kVec>;
+  constexpr int kColumns = Columns::kColumns;
+  constexpr int kVec = Columns::kVec;
   constexpr unsigned kAll = 0xffffffffu;
   constexpr int kLookups = 32 * kPerLane;
   const int lane = threadIdx.x & 31;
@@ -99,7 +100,7 @@ __global__ void __launch_bounds__(kReduceThreads, 2) reduce_runs_kernel(
     if (blockIdx.y * int64_t{slice_lanes} >= lanes) {
       return;
     }
-    const Team team(threadIdx.x, lanes, kLaneColumns<T>, blockIdx.y, slice_lanes);
+    const Team team(threadIdx.x, lanes, kColumns, blockIdx.y, slice_lanes);
     const Columns columns(team, segment.dim);
     const T* const grad_rows = source.grad_output + segment.column;
     const auto take = [&](int i, int owner) {
@@ -113,8 +114,7 @@ __global__ void __launch_bounds__(kReduceThreads, 2) reduce_runs_kernel(
     };
     const auto read = [&](const Lookup& lookup) {
       const auto sample = static_cast<int64_t>(lookup.sample);
-      Vec<T, kLaneColumns<T>> value =
-          load_columns(columns, grad_rows + sample * source.grad_stride);
+      Vec<T, kColumns> value = load_columns(columns, grad_rows + sample * source.grad_stride);
       if constexpr (kMax) {
         // Zero where another row won, and for a second lookup of a row by one sample.
         const Index* const winners = source.argmax + sample * segment.dim;
@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(kReduceThreads, 2) reduce_runs_kernel(
     const auto factor = [&](const Lookup&, int i, int owner) {
       return __shfl_sync(kAll, factors[i], owner);
     };
-    const auto finish = [&](Key row, const Vec<Acc<T>, kLaneColumns<T>>& sum) {
+    const auto finish = [&](Key row, const Vec<Acc<T>, kColumns>& sum) {
       const bool is_cut = row == row_before || row == row_after;
       Acc<T>* const place = partial_sums + (tile * 2 + (row == first_row ? 0 : 1)) * width;
       T* const target = segment.row(static_cast<int64_t>(row) - segment.first_row);
@@ -145,8 +145,7 @@ __global__ void __launch_bounds__(kReduceThreads, 2) reduce_runs_kernel(
         }
       });
     };
-    sum_runs<T, kLaneColumns<T>, kPerLane, 8, true>(
-        from, to, team.size, take, read, factor, finish);
+    sum_runs<T, kColumns, kPerLane, 8, true>(from, to, team.size, take, read, factor, finish);
   };
   if constexpr (Tables::kMaxTables == 1) {
     reduce_table(gradients.of_row(0), 0, count);

@@ -39,7 +39,7 @@ struct WarpTile {
 // most `slice_lanes` lanes. kFactors: whether bags are of more than one lookup, or gradients
 // multiplied by anything. `row_bits` tell the rows of a table apart. `prefetches`: for slices of at
 // most 128 bytes.
-template <class T, class Index, int kVec, class Tables, class Key, int kPerLane, bool kFactors>
+template <class T, class Index, class Columns, class Tables, class Key, int kPerLane, bool kFactors>
 __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
     const __grid_constant__ Tables gradients,
     const __grid_constant__ SourcesView<Index> sources,
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
     bool prefetches,
     OffenceSink sink) {
   let_dependents_begin();
-  using Columns = LaneColumns<kLaneColumns<T>, kVec>;
+  constexpr int kColumns = Columns::kColumns;
   constexpr int kLookups = 32 * kPerLane;
   constexpr int kPlaceBits = log2_of(kLookups);
   __shared__ WarpTile<Acc<T>, kFactors ? kLookups : 1> tiles[kMostTileWarps];
@@ -84,8 +84,7 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
         const auto segment = gradients.of_place(static_cast<int>(place));
         const Index index = lookups.indices[source.position];
         if (prefetches && segment.dim > 0) {
-          const Team slice(
-              0, Columns::lanes(segment.dim), kLaneColumns<T>, blockIdx.y, slice_lanes);
+          const Team slice(0, Columns::lanes(segment.dim), kColumns, blockIdx.y, slice_lanes);
           prefetch_into_l2(
               grad_output + source.sample * grad_stride + segment.column + slice.column);
         }
@@ -134,7 +133,7 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
       count += __popc(__ballot_sync(0xffffffffu, here));
     }
     warp_sort(keys);
-    const Team team(threadIdx.x, lanes, kLaneColumns<T>, blockIdx.y, slice_lanes);
+    const Team team(threadIdx.x, lanes, kColumns, blockIdx.y, slice_lanes);
     const Columns columns(team, segment.dim);
     const T* const grad_rows = grad_output + segment.column +
         (kFactors ? 0 : (first - (first_place + place) * lookups.batch) * grad_stride);
@@ -147,15 +146,14 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
       return load_columns(columns, grad_rows + gradient);
     };
     const auto factor = [&](const Lookup& lookup, int, int) { return tile.factors[lookup.at()]; };
-    const auto finish = [&](Key row, const Vec<Acc<T>, kLaneColumns<T>>& sum) {
+    const auto finish = [&](Key row, const Vec<Acc<T>, kColumns>& sum) {
       Acc<T>* const target = segment.row(static_cast<int64_t>(row ^ salt));
       columns.for_each_chunk([&](int first_column, int64_t column) {
-        atomic_add(target + column, sub_vec<kVec>(sum, first_column));
+        atomic_add(target + column, sub_vec<Columns::kVec>(sum, first_column));
       });
     };
     wait_for_dependency();
-    sum_runs<T, kLaneColumns<T>, kPerLane, 8, kFactors>(
-        0, count, team.size, take, read, factor, finish);
+    sum_runs<T, kColumns, kPerLane, 8, kFactors>(0, count, team.size, take, read, factor, finish);
   };
   if constexpr (Tables::kMaxTables == 1) {
     scatter_table(0);
