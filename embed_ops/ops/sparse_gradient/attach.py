@@ -67,7 +67,7 @@ def attach(
         _prepare(weight)
         slot = getattr(weight, SLOT)
         return ops.attach_gradient(output, slot.placeholder, slot.ticket, *tensors, *options)
-    return Attach.apply(output, weight, options, *tensors)
+    return Attach.apply(output, weight, tensors, options)
 
 
 def attach_tables(
