@@ -225,6 +225,29 @@ def test_one_graph_serves_every_weight(fresh_compiler: None) -> None:
         assert_same_bits(layer.weight.grad.to_dense(), expected)
 
 
+def test_a_step_costs_the_host_little(fresh_compiler: None) -> None:
+    """Nothing is compiled again, and what hands the gradient on fills, copies and reads nothing:
+    on a GPU each would be a launch or a wait."""
+    module = embed_ops.FastEmbedding(ROWS, WIDTH, sparse=True)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    step = torch.compile(module, backend="aot_eager", fullgraph=True)
+    grad_output = torch.ones(9, 4, WIDTH)
+
+    def train(number: int) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        step(data(number, "cpu")).backward(grad_output)
+
+    train(0)
+    optimizer.step()
+    with torch._dynamo.config.patch(error_on_recompile=True), torch.profiler.profile() as profile:
+        train(1)
+    watched = ("fill_", "zero_", "copy_", "clone", "item", "coalesce", "_validate_sparse")
+    names = [event.name.removeprefix("aten::") for event in profile.events()]
+    found = sorted(name for name in names if name.startswith(watched))
+    # attach_gradient, which Inductor drops; the ticket, on the CPU; the placeholder's gradient.
+    assert found == ["clone", "copy_", "item", "zero_"]
+
+
 def test_the_hooks_of_a_weight_run_in_compiled_code(fresh_compiler: None) -> None:
     module = embed_ops.FastEmbedding(ROWS, WIDTH, sparse=True)
     seen: list[Any] = []
