@@ -17,10 +17,9 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils.checkpoint import checkpoint
 
 import embed_ops
+from embed_ops.inductor import direct
 from embed_ops.inductor._torch import lower_to_first_argument
-from embed_ops.inductor.direct import register_lowerings
 from embed_ops.ops.sparse_gradient import compiled as in_compiled_code
-from embed_ops.ops.sparse_gradient.compiled import lower_to_identity
 from embed_ops.ops.sparse_gradient.coo import Pairs
 from embed_ops.ops.sparse_gradient.slot import Slot, slot_of
 
@@ -184,14 +183,17 @@ def test_nothing_is_computed_that_nobody_would_collect(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     "registrations",
-    [(register_lowerings, lower_to_identity), (lower_to_identity, register_lowerings)],
+    [
+        (direct.register_lowerings, in_compiled_code.register_lowerings),
+        (in_compiled_code.register_lowerings, direct.register_lowerings),
+    ],
     ids=["after the backend", "before the backend"],
 )
-def test_inductor_drops_what_attaches(
+def test_inductor_drops_what_attaches_and_calls_the_kernel(
     registrations: tuple[Callable[[], None], ...], fresh_compiler: None
 ) -> None:
     """Whichever is first in a process: our backend, or a lookup with sparse=True that is traced."""
-    register_lowerings.cache_clear()
+    direct.register_lowerings.cache_clear()
     lower_to_first_argument.cache_clear()
     for register in registrations:
         register()
@@ -199,7 +201,7 @@ def test_inductor_drops_what_attaches(
     step = torch.compile(module, fullgraph=True)
     with torch._inductor.config.patch(force_disable_caches=True):
         _, (code,) = run_and_get_code(step, data(0, "cpu"))
-    assert "embedding_bag" in code
+    assert "embedding_bag.default._op_dk" in code
     assert "attach_gradient" not in code
 
 

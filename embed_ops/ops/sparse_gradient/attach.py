@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .compiled import lower_to_identity
+from .compiled import register_lowerings
 from .eager import Attach, AttachTables
 from .slot import SLOT, slot_of
 
@@ -18,7 +18,7 @@ ops = torch.ops.embed_ops
 def _prepare(weight: Tensor) -> None:
     """Runs while code that looks ``weight`` up is traced, with the tensor itself."""
     slot_of(weight)
-    lower_to_identity()
+    register_lowerings()
 
 
 def _is_exporting() -> bool:
