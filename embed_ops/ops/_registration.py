@@ -20,7 +20,8 @@ from torch.overrides import has_torch_function
 
 Gradients = tuple[Any, ...]
 
-_below_autograd = torch._C._AutoDispatchBelowAutograd
+# A context in which a call of an op goes past autograd, to the kernel of the device.
+below_autograd = torch._C._AutoDispatchBelowAutograd
 _in_transform = torch._C._are_functorch_transforms_active
 _library = torch.library.Library("embed_ops", "IMPL")
 
@@ -56,7 +57,7 @@ def register_autograd(
 
     def forward(ctx: Any, *inputs: Any) -> Any:
         args = inputs[-1]
-        with _below_autograd():
+        with below_autograd():
             output = run(*args)
         save(ctx, args, output)
         return tuple(output) if isinstance(output, list) else output
@@ -86,7 +87,7 @@ def register_autograd(
         if forward_ad._current_level >= 0:
             _refuse_tangents(name, args)
         if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
-            with _below_autograd():
+            with below_autograd():
                 return run(*args)
         # The dispatcher leaves out trailing arguments that equal their defaults.
         args += defaults[len(args) :]
@@ -107,7 +108,7 @@ def register_autograd(
         if has_torch_function((*args, *args[positions[-1]]) if has_list else args):
             return op(*args)
         if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
-            with _below_autograd():
+            with below_autograd():
                 return run(*args)
         return record(*inputs_of(unwrap_dead_wrappers(args)))
 

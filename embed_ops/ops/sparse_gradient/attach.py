@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .compiled import lower_to_identity
+from .compiled import register_lowerings
 from .eager import Attach, AttachTables
 from .slot import SLOT, slot_of
 
@@ -18,7 +18,7 @@ ops = torch.ops.embed_ops
 def _prepare(weight: Tensor) -> None:
     """Runs while code that looks ``weight`` up is traced, with the tensor itself."""
     slot_of(weight)
-    lower_to_identity()
+    register_lowerings()
 
 
 def _is_exporting() -> bool:
@@ -67,7 +67,7 @@ def attach(
         _prepare(weight)
         slot = getattr(weight, SLOT)
         return ops.attach_gradient(output, slot.placeholder, slot.ticket, *tensors, *options)
-    return Attach.apply(output, weight, options, *tensors)
+    return Attach.apply(output, weight, tensors, options)
 
 
 def attach_tables(

@@ -143,8 +143,10 @@ torch.library.register_autograd(
 )
 
 
-def lower_to_identity() -> None:
-    """Inductor: attach_gradient returns its first argument, not a copy of it."""
+def register_lowerings() -> None:
+    """Inductor: attach_gradient returns its first argument, not a copy of it, and the lookup before
+    it is called without a way through autograd, which takes as long as a small lookup."""
     from ...inductor import _torch
 
+    _torch.register_lowerings()
     _torch.lower_to_first_argument(ops.attach_gradient.default, ops.attach_gradients.default)

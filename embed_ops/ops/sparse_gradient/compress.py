@@ -1,10 +1,15 @@
-"""Compressed gradients, by the operators that compute them."""
+"""Compressed gradients, by the operators that compute them.
+
+Nobody differentiates what is computed here. So the calls go past autograd, whose formulas would
+take the host as long again as a call does.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from .._registration import below_autograd
 from .coo import Pairs
 
 ops = torch.ops.embed_ops
@@ -23,23 +28,24 @@ def compressed(
     padding_idx: int,
 ) -> Pairs:
     """That of a single table; ``mode`` is that of the bags, or ``"none"``."""
-    if mode == "none":
-        values, rows = ops.embedding_compressed_backward(
-            grad_output, indices, num_weights, padding_idx, scale_grad_by_freq
-        )
-    else:
-        values, rows = ops.embedding_bag_compressed_backward(
-            grad_output,
-            indices,
-            offsets,
-            per_sample_weights,
-            argmax,
-            num_weights,
-            scale_grad_by_freq,
-            mode,
-            include_last_offset,
-            padding_idx,
-        )
+    with below_autograd():
+        if mode == "none":
+            values, rows = ops.embedding_compressed_backward.default(
+                grad_output, indices, num_weights, padding_idx, scale_grad_by_freq
+            )
+        else:
+            values, rows = ops.embedding_bag_compressed_backward.default(
+                grad_output,
+                indices,
+                offsets,
+                per_sample_weights,
+                argmax,
+                num_weights,
+                scale_grad_by_freq,
+                mode,
+                include_last_offset,
+                padding_idx,
+            )
     return Pairs([values], [rows], [num_weights])
 
 
@@ -53,7 +59,8 @@ def compressed_tables(
     mode: str,
 ) -> Pairs:
     """That of all tables together."""
-    values, rows = ops.multi_embedding_compressed_backward(
-        grad_output, indices, num_embeddings, embedding_dims, offsets, mode, per_sample_weights
-    )
+    with below_autograd():
+        values, rows = ops.multi_embedding_compressed_backward.default(
+            grad_output, indices, num_embeddings, embedding_dims, offsets, mode, per_sample_weights
+        )
     return Pairs(values, rows, num_embeddings)

@@ -18,7 +18,7 @@ from .slot import Slot, slot_of
 class Attach(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, output: Tensor, weight: Tensor, options: Any, *tensors: Tensor | None
+        ctx: Any, output: Tensor, weight: Tensor, tensors: tuple[Tensor | None, ...], options: Any
     ) -> Tensor:
         ctx.shape, ctx.options = weight.shape, options
         ctx.slot = slot_of(weight) if weight.is_leaf else None
@@ -28,10 +28,9 @@ class Attach(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> Gradients:
-        tensors = ctx.saved_tensors  # once: checkpoints unpack them when they are read
-        pairs = compressed(grad_output, *tensors, *ctx.options)
+        pairs = compressed(grad_output, *ctx.saved_tensors, *ctx.options)
         gradient = _as_gradient(pairs, ctx.shape, ctx.slot)
-        return grad_output, gradient, None, *(None,) * len(tensors)
+        return grad_output, gradient, None, None
 
 
 class AttachTables(torch.autograd.Function):
