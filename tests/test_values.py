@@ -265,6 +265,61 @@ def test_none_of_many_additions_is_lost(
         assert_exact(table, expected.index_add_(0, share, columns))
 
 
+@pytest.mark.parametrize("deterministic", [False, True], ids=["default", "deterministic"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("width", [8, 33])
+@pytest.mark.parametrize("skew", SKEWS, ids=str)
+def test_few_lookups_of_a_tall_table(
+    skew: str, width: int, dtype: torch.dtype, deterministic: bool, device: str
+) -> None:
+    count, rows, padding = 3000, 2**19, 77 * 170
+    indices = (SKEWS[skew](count) * 170).to(device)
+
+    def check(gradient: Tensor, of_lookups: Tensor, named: Tensor) -> None:
+        """Of a table the rows that are named, and zeros elsewhere."""
+        unique, inverse = named.unique(return_inverse=True)
+        expected = torch.zeros(len(unique), width, dtype=torch.float64)
+        assert_exact(gradient[unique], expected.index_add_(0, inverse.cpu(), of_lookups))
+        assert gradient.count_nonzero() == gradient[unique].count_nonzero()
+
+    grad_output = small_integers(count, width, device=device, dtype=dtype)
+    gradient = torch.ops.embed_ops.embedding_dense_backward(
+        grad_output, indices, rows, padding, deterministic=deterministic
+    )
+    counts = (indices != padding).cpu()
+    check(gradient, grad_output.cpu().double() * counts[:, None], indices)
+
+    # Bags of 0 to 30 lookups; then half of them of a first table and half of a second one.
+    offsets = (torch.arange(201, device=device) ** 2 * count) // 200**2
+    lengths = offsets.diff().cpu()
+    of_bags = grad_output[:200]
+    gradient = torch.ops.embed_ops.embedding_bag_dense_backward(
+        of_bags,
+        indices,
+        offsets[:-1],
+        None,
+        indices.new_empty(0),
+        rows,
+        mode="sum",
+        deterministic=deterministic,
+    )
+    check(gradient, of_bags.cpu().double().repeat_interleave(lengths, 0), indices)
+
+    of_samples = small_integers(100, 2 * width, device=device, dtype=dtype)
+    tables = torch.ops.embed_ops.multi_embedding_list_dense_backward(
+        of_samples, indices, [rows, rows], [width, width], offsets, deterministic=deterministic
+    )
+    halves = (slice(0, int(offsets[100])), slice(int(offsets[100]), count))
+    for table, columns, half, of_table in zip(
+        tables,
+        of_samples.cpu().double().split(width, dim=1),
+        halves,
+        lengths.chunk(2),
+        strict=True,
+    ):
+        check(table, columns.repeat_interleave(of_table, 0), indices[half])
+
+
 # In parts of the lookups, in one part, in slices of the table and in slices whose lists are cut.
 @pytest.mark.parametrize(
     "rows, width, count",
