@@ -35,13 +35,13 @@ static unsigned __reduce_min_sync(unsigned, unsigned value) { return value; }
 
 using namespace embed_ops;
 
-struct Lane { int team; int count; int64_t chunks[4]; };
+struct Lane { int team; int least_slice; int count; int64_t chunks[4]; };
 template <int kColumns, int kVec>
-static int64_t lane_columns(int64_t dim, int thread, int slice, Lane& lane) {
+static int64_t lane_columns(int64_t dim, int thread, int slice, int most_lanes, Lane& lane) {
   using Columns = LaneColumns<kColumns, kVec>;
   const int64_t lanes = Columns::lanes(dim);
-  const Team team(thread, lanes, kColumns, slice, 32);
-  lane = {team.size, 0, {}};
+  const Team team(thread, lanes, kColumns, slice, most_lanes);
+  lane = {team.size, Columns::kLeastSliceLanes, 0, {}};
   Columns(team, dim).for_each_chunk([&](int first, int64_t column) {
     lane.chunks[lane.count] = first == lane.count * kVec ? column : -1;
     ++lane.count;
@@ -62,12 +62,13 @@ Pool pool(int64_t lanes, int64_t batch, int64_t length, int64_t tables, int proc
   const PoolPlan p = plan_pool(lanes, batch, length, tables, processors, 8, 8);
   return {flat(p.launch), p.crew, p.warps, p.is_shared};
 }
-int64_t lane(int columns, int vec, int64_t dim, int thread, int slice, Lane* lane) {
-  return columns == 2 ? vec == 2 ? lane_columns<2, 2>(dim, thread, slice, *lane)
-                                 : lane_columns<2, 1>(dim, thread, slice, *lane)
-      : vec == 4      ? lane_columns<4, 4>(dim, thread, slice, *lane)
-      : vec == 2      ? lane_columns<4, 2>(dim, thread, slice, *lane)
-                      : lane_columns<4, 1>(dim, thread, slice, *lane);
+int64_t lane(int columns, int vec, int64_t dim, int thread, int slice, int most, Lane* lane) {
+  const auto f = columns == 2 ? vec == 2 ? lane_columns<2, 2> : lane_columns<2, 1>
+      : columns == 1          ? lane_columns<1, 1>
+      : vec == 4              ? lane_columns<4, 4>
+      : vec == 2              ? lane_columns<4, 2>
+                              : lane_columns<4, 1>;
+  return f(dim, thread, slice, most, *lane);
 }
 Launch atomic(int64_t lanes, int64_t batch, int64_t length, int processors) {
   return flat(plan_scatter_atomic(lanes, batch, length, processors));
@@ -93,10 +94,10 @@ static Tiles flat_tiles(const TilePlan& p) {
   return {flat(p.launch), p.per_lane, p.slice_lanes, p.prefetches};
 }
 Tiles sorted_tiles(int64_t lanes, int64_t lookups, int processors) {
-  return flat_tiles(plan_sorted_tiles(lanes, 16, lookups, processors));
+  return flat_tiles(plan_sorted_tiles(lanes, 16, lookups, processors, 4));
 }
 Tiles ordered_tiles(int64_t lanes, int64_t lookups, int processors) {
-  return flat_tiles(plan_ordered_tiles(lanes, lookups, processors));
+  return flat_tiles(plan_ordered_tiles(lanes, lookups, processors, 4));
 }
 int scatter(int64_t lookups, int64_t rows, int64_t width, int64_t tables, bool sums_in_gradient,
             bool deterministic, bool is_max, bool is_dense) {
@@ -157,6 +158,7 @@ class Pool(ctypes.Structure):
 class Lane(ctypes.Structure):
     _fields_ = [
         ("team", ctypes.c_int),
+        ("least_slice", ctypes.c_int),
         ("count", ctypes.c_int),
         ("chunks", ctypes.c_int64 * 4),
     ]
@@ -179,7 +181,7 @@ I64 = ctypes.c_int64
 SIGNATURES = {
     "copy": (Launch, [I64, I64, ctypes.c_int]),
     "pool": (Pool, [I64, I64, I64, I64, ctypes.c_int]),
-    "lane": (I64, [ctypes.c_int, ctypes.c_int, I64, *[ctypes.c_int] * 2, ctypes.POINTER(Lane)]),
+    "lane": (I64, [ctypes.c_int, ctypes.c_int, I64, *[ctypes.c_int] * 3, ctypes.POINTER(Lane)]),
     "atomic": (Launch, [I64, I64, I64, ctypes.c_int]),
     "fill": (Launch, [I64, I64, I64]),
     "fill_zero": (Launch, [I64]),
@@ -258,19 +260,26 @@ def test_pools_cover_every_bag_and_lane(plans, lanes, batch, length, tables):
     assert plan.parts(lanes) == 1 or length // plan.parts(lanes) >= 8
 
 
-ACCESSES = [(4, 4), (4, 2), (4, 1), (2, 2), (2, 1)]  # a lane's columns, and those of an access
+ACCESSES = [
+    (4, 4),
+    (4, 2),
+    (4, 1),
+    (2, 2),
+    (2, 1),
+    (1, 1),
+]  # a lane's columns, and those of an access
 WIDTHS = [*range(1, 36), 64, 100, 127, 128, 129, 130, 132, 255, 257, 300, 4096, 4097]
 
 
-def lanes_of_row(plans, columns, vec, width):
-    """How many lanes take a row, and of each slice its lanes."""
+def lanes_of_row(plans, columns, vec, width, most=32):
+    """How many lanes take a row, and of each slice, of at most so many, its lanes."""
     lane = Lane()
-    lanes = plans.lane(columns, vec, width, 0, 0, lane)
+    lanes = plans.lane(columns, vec, width, 0, 0, most, lane)
     slices = []
-    for number in range(-(-lanes // 32)):
+    for number in range(-(-lanes // most)):
         found = []
         for thread in range(lane.team):
-            plans.lane(columns, vec, width, thread, number, lane)
+            plans.lane(columns, vec, width, thread, number, most, lane)
             found.append(lane.chunks[: lane.count])
         slices.append(found)
     return lanes, slices
@@ -280,16 +289,20 @@ def lanes_of_row(plans, columns, vec, width):
     ("columns", "vec", "width"),
     [(*access, width) for access in ACCESSES for width in WIDTHS if width % access[1] == 0],
 )
-def test_lanes_of_a_pool_take_every_column_once(plans, columns, vec, width):
-    _, slices = lanes_of_row(plans, columns, vec, width)
-    chunks = [chunk for found in slices for lane in found for chunk in lane]
-    assert sorted(chunks) == list(range(0, width, vec))
-    for found in slices:
-        for load in itertools.zip_longest(*found):
-            # Without gaps: lanes that take part are the first of their team.
-            taking = [column for column in load if column is not None]
-            assert load[: len(taking)] == tuple(taking)
-            assert taking == list(range(taking[0], taking[-1] + 1, vec))
+def test_lanes_take_every_column_once(plans, columns, vec, width):
+    lane = Lane()
+    plans.lane(columns, vec, width, 0, 0, 32, lane)
+    for most in (most for most in (4, 8, 16, 32) if most >= lane.least_slice):
+        _, slices = lanes_of_row(plans, columns, vec, width, most)
+        chunks = [chunk for found in slices for lane in found for chunk in lane]
+        assert sorted(chunks) == list(range(0, width, vec))
+        for found in slices:
+            assert found[0]  # no slice is left without columns
+            for load in itertools.zip_longest(*found):
+                # Without gaps: lanes that take part are the first of their team.
+                taking = [column for column in load if column is not None]
+                assert load[: len(taking)] == tuple(taking)
+                assert taking == list(range(taking[0], taking[-1] + 1, vec))
 
 
 @pytest.mark.parametrize(

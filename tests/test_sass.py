@@ -108,10 +108,12 @@ def most_in_flight(line, load="LDG.E.128"):
 )
 def test_pooling_keeps_eight_rows_in_flight(cuobjdump, stacks, t, vec, load, weighted):
     columns = 2 if t == "d" else 4
+    # Indices of 64 bits are loads of 8 bytes too.
+    index = "i" if load == "LDG.E.64" else "l"
     # Within a name, a type of more than one letter is written once and referred to from then on.
     pattern = re.compile(
-        rf"pool_rows_kernelI{t}ljNS_11LaneColumnsILi{columns}ELi{vec}EEENS_8OneTableI\w+?EE"
-        rf"NS_6SummerI\w+?lLi{columns}ELb{weighted}E"
+        rf"pool_rows_kernelI{t}{index}jNS_11LaneColumnsILi{columns}ELi{vec}EEENS_8OneTableI\w+?EE"
+        rf"NS_6SummerI\w+?{index}Li{columns}ELb{weighted}E"
     )
     names = [name for name in stacks if pattern.search(name)]
     # For bags that are shared; where a lane's columns are one access, also for those that are not.

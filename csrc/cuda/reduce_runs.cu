@@ -40,7 +40,8 @@ void reduce_tiles(
 template <bool kMax, class T, class Winner, class Columns, class Key, class Tables>
 void reduce(Cuda& cuda, const OrderedRuns& runs, const Tables& tables, int64_t widest) {
   const int64_t lanes = Columns::lanes(widest);
-  const TilePlan plan = plan_ordered_tiles(lanes, runs.count, cuda.processors());
+  const TilePlan plan =
+      plan_ordered_tiles(lanes, runs.count, cuda.processors(), Columns::kLeastSliceLanes);
   if (plan.per_lane == 1) {
     reduce_tiles<kMax, T, Winner, Columns, Key, 1>(cuda, runs, tables, plan, widest);
   } else {

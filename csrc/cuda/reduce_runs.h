@@ -25,7 +25,7 @@ struct OrderedRuns {
 };
 
 // Writes the sum of each run of equal rows, held in Acc<T>, once to its row. Elements move in
-// accesses of `vec_bytes`.
+// accesses of at most `vec_bytes`.
 void reduce_runs(Cuda& cuda, const OrderedRuns& runs, int64_t vec_bytes);
 
 } // namespace embed_ops

@@ -40,8 +40,8 @@ void scatter_widened(Cuda& cuda, const Scatter& problem);
 // in a fixed order; every dtype, modes sum and mean.
 void scatter_compared(Cuda& cuda, const Scatter& problem);
 
-// Lookups ordered by row, each row summed in Acc<T> and written once, zeros included; every dtype
-// and mode, and deterministic if the problem asks for it.
+// Lookups ordered by row, the sum of each row held in Acc<T> and written once; every dtype and
+// mode, and deterministic if the problem asks for it.
 void scatter_ordered(Cuda& cuda, const Scatter& problem);
 
 } // namespace embed_ops

@@ -40,10 +40,13 @@ class OrderedScatter {
     order_.samples = cuda_.workspace<Key>(count_);
     order_.factors = varies() ? cuda_.workspace<Acc<T>>(count_) : nullptr;
     const Lookups& lookups = problem_.lookups;
-    if (plan_orders_in_block(count_, lookups.batch * lookups.num_tables, range_.num_rows)) {
+    // Of several launches' tables not all begin where zeros can be written 16 bytes at a time.
+    const bool has_all_tables = range_.count == lookups.num_tables;
+    if (has_all_tables &&
+        plan_orders_in_block(count_, lookups.batch * lookups.num_tables, range_.num_rows)) {
       order_in_block();
       if (!problem_.already_zero) {
-        fill_zero(cuda_, blocks_of(tables_of_range(), problem_.dtype), cuda_.has_early_launch());
+        fill_zero(cuda_, blocks_of(problem_.tables, problem_.dtype), cuda_.has_early_launch());
       }
       reduce(vec_bytes);
       return;
@@ -85,7 +88,8 @@ class OrderedScatter {
   }
 
   void order_in_block() {
-    // Of the tables it asks for rows only: one instance, which is long, serves all dtypes.
+    // Of the tables it asks for rows only: one instance, which is long, serves all dtypes with the
+    // same type of sums.
     using Rows =
         std::conditional_t<std::is_same_v<Tables, OneTable<T>>, OneTable<char>, TableSet<char>>;
     const Rows rows(

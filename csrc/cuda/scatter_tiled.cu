@@ -30,12 +30,14 @@ class TiledScatter {
     const int row_bits = bits_for(range.tallest - 1);
     if (row_bits + log2_of(32 * 4) >= 32) {
       // Too rare for an instance of every kind of tile.
-      const TilePlan plan =
-          plan_sorted_tiles(lanes, kLaneBytes, count, cuda_.processors(), /*most_per_lane=*/1);
+      const TilePlan plan = plan_sorted_tiles(
+          lanes, kLaneBytes, count, cuda_.processors(), Columns::kLeastSliceLanes,
+          /*most_per_lane=*/1);
       run_tiles<Tables, uint64_t, 1, true>(tables, range, plan, row_bits);
       return;
     }
-    const TilePlan plan = plan_sorted_tiles(lanes, kLaneBytes, count, cuda_.processors());
+    const TilePlan plan =
+        plan_sorted_tiles(lanes, kLaneBytes, count, cuda_.processors(), Columns::kLeastSliceLanes);
     dispatch_bool(has_factors_, [&](auto factors) {
       constexpr bool kFactors = decltype(factors)::value;
       if (plan.per_lane == 1) {

@@ -19,6 +19,9 @@ struct LaneColumns {
   static constexpr int kColumns = kLaneColumns;
   static constexpr int kVec = kAccessColumns;
   static constexpr int kChunks = kColumns / kVec;
+  // The least lanes of a slice that is narrower than a row: of narrow rows of chunks, which have
+  // more lanes than their columns fill, a slice could be left without any.
+  static constexpr int kLeastSliceLanes = kChunks == 1 ? 4 : static_cast<int>(kMostNarrow);
   static_assert(kColumns % kVec == 0, "an access is no longer than a lane's columns");
 
   int64_t column; // of the table: where the lane's first chunk begins

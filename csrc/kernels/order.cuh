@@ -1,6 +1,6 @@
-// Lookups in the order of their rows, two ways: stable, by cub::DeviceRadixSort over the bits that
-// rows need (the deterministic one), or by counting (the fast one: as many steps whatever the
-// rows, but lookups of one row come in any order).
+// Lookups in the order of their rows: stable, by cub::DeviceRadixSort over the bits that rows need
+// (the deterministic way), or by counting (the fast one: as many steps whatever the rows, but
+// lookups of one row come in any order). Few are ordered by one block (kernels/order_in_block.cuh).
 //
 //   counting: count_lookups ranks every lookup among those of its row, an exclusive scan of the
 //             counters gives where each row begins, place_lookups puts every lookup there. Rows

@@ -133,12 +133,13 @@ struct TilePlan {
   bool prefetches; // whether tiles ask for their gradients before they are sorted
 };
 
-// Large tiles merge more lookups; small ones, and slices of the columns down to 64 bytes, give
-// every processor warps where lookups are few.
+// Large tiles merge more lookups; small ones, and slices of the columns, give every processor warps
+// where lookups are few.
 inline TilePlan plan_tiles(
     int64_t lanes,
     int64_t num_lookups,
     int processors,
+    int least_slice_lanes,
     int per_lane,
     int block_threads) {
   constexpr int64_t kWarpsPerProcessor = 15;
@@ -147,7 +148,7 @@ inline TilePlan plan_tiles(
   plan.prefetches = false;
   const int64_t tiles = ceil_div(num_lookups, 32 * per_lane);
   plan.slice_lanes = power_of_two_for(lanes, kTeamLanes);
-  while (plan.slice_lanes > 4 &&
+  while (plan.slice_lanes > least_slice_lanes &&
          tiles * ceil_div(lanes, plan.slice_lanes) < kWarpsPerProcessor * processors) {
     plan.slice_lanes /= 2;
   }
@@ -160,9 +161,14 @@ inline TilePlan plan_tiles(
 constexpr int64_t kMostSmallTiles = 32768; // the most lookups that are cut into tiles of 32
 
 // Lookups that are in the order of their rows (kernels/scatter_ordered.cuh).
-inline TilePlan plan_ordered_tiles(int64_t lanes, int64_t num_lookups, int processors) {
+inline TilePlan plan_ordered_tiles(
+    int64_t lanes,
+    int64_t num_lookups,
+    int processors,
+    int least_slice_lanes) {
   return plan_tiles(
-      lanes, num_lookups, processors, num_lookups > kMostSmallTiles ? 4 : 1, kBlockThreads);
+      lanes, num_lookups, processors, least_slice_lanes, num_lookups > kMostSmallTiles ? 4 : 1,
+      kBlockThreads);
 }
 
 // Lookups that each warp sorts first (kernels/scatter_tiled.cuh). Until there are enough to keep
@@ -173,6 +179,7 @@ inline TilePlan plan_sorted_tiles(
     int64_t lane_bytes,
     int64_t num_lookups,
     int processors,
+    int least_slice_lanes,
     int most_per_lane = 4) {
   constexpr int64_t kFew = 131072;
   constexpr int64_t kNarrowLanes = 2;
@@ -180,8 +187,8 @@ inline TilePlan plan_sorted_tiles(
   const bool few = num_lookups <= kFew;
   const int64_t most_small = lanes <= kNarrowLanes ? kFew : kMostSmallTiles;
   TilePlan plan = plan_tiles(
-      lanes, num_lookups, processors, num_lookups > most_small ? most_per_lane : 1,
-      few ? 64 : kBlockThreads);
+      lanes, num_lookups, processors, least_slice_lanes,
+      num_lookups > most_small ? most_per_lane : 1, few ? 64 : kBlockThreads);
   plan.prefetches = few && 32 * plan.per_lane * plan.slice_lanes * lane_bytes <= kMostPrefetched;
   return plan;
 }
@@ -258,7 +265,7 @@ enum class ScatterWay {
   kTiled,    // one per run of equal rows of a tile that a warp sorts
   kWidened,  // the same into an fp32 copy of the gradient, which is then rounded
   kCompared, // the first lookup of each row sums them all: every row stored once
-  kOrdered,  // all lookups ordered by row in memory: every row stored once
+  kOrdered,  // all lookups ordered by row in memory: every sum stored once
 };
 
 struct ScatterShape {
@@ -277,8 +284,9 @@ struct ScatterShape {
 constexpr int64_t kMostCompared = 1024;
 
 // The elements of an fp32 copy that nobody minds, 4 MB, and those per lookup: 4 machine words of 64
-// bits. Where kMostSomeElements or fewer are added up, ordering their lookups takes longer than
-// filling and rounding 16 MB. Fewer lookups than kLeastWidened do without workspace.
+// bits. Of kLeastSomeLookups and more, as long as they are not more than kMostSomeLookups or add up
+// no more than kMostSomeElements, ordering takes longer than filling and rounding 16 MB. Fewer
+// lookups than kLeastWidened do without workspace.
 constexpr int64_t kLeastWidened = 1024;
 constexpr int64_t kMostWidened = int64_t{1} << 20;
 constexpr int64_t kMostWidenedPerLookup = 8;

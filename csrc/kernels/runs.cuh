@@ -15,12 +15,12 @@ struct NoFactor {};
 
 // Of the 32 * kPerLane lookups that the warp holds, those at [from, to).
 //   take(i, lane) -> the i-th lookup of a lane, which has a row(); called by all lanes
-//   read(lookup) -> Vec<T, kVec>, its gradient
+//   read(lookup) -> Vec<T, kColumns>, its gradient
 //   factor(lookup, i, lane) -> what multiplies it, if kFactors; called by all lanes
 //   finish(row, sum) takes the sum of a run.
 template <
     class T,
-    int kVec,
+    int kColumns,
     int kPerLane,
     int kUnroll,
     bool kFactors,
@@ -39,7 +39,7 @@ __device__ __forceinline__ void sum_runs(
   constexpr unsigned kAll = 0xffffffffu;
   static_assert(kUnroll % kPerLane == 0);
   using Lookup = decltype(take(0, 0));
-  using Sum = Vec<Acc<T>, kVec>;
+  using Sum = Vec<Acc<T>, kColumns>;
   const int lane = threadIdx.x & 31;
   const int leader = lane & -team;
   const int first = leader * kPerLane;
@@ -57,18 +57,18 @@ __device__ __forceinline__ void sum_runs(
   const auto head_row = row;
   const bool cut_before = first > from && begin < end && row_before == row;
   bool in_head = cut_before; // in the run that an earlier team began
-  Sum head = zeros<Acc<T>, kVec>();
-  Sum sum = zeros<Acc<T>, kVec>();
+  Sum head = zeros<Acc<T>, kColumns>();
+  Sum sum = zeros<Acc<T>, kColumns>();
   for (int step = first; step < first + team * kPerLane; step += kUnroll) {
     if (!__any_sync(kAll, step < end)) {
       break;
     }
     Lookup lookups[kUnroll];
-    Vec<T, kVec> values[kUnroll];
+    Vec<T, kColumns> values[kUnroll];
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       lookups[u] = take(u % kPerLane, (step + u) / kPerLane);
-      values[u] = zeros<T, kVec>();
+      values[u] = zeros<T, kColumns>();
       if (step + u >= begin && step + u < end) {
         values[u] = read(lookups[u]);
       }
@@ -84,7 +84,7 @@ __device__ __forceinline__ void sum_runs(
           finish(row, sum);
         }
         row = lookups[u].row();
-        sum = zeros<Acc<T>, kVec>();
+        sum = zeros<Acc<T>, kColumns>();
       }
       Acc<T> by = Acc<T>(1);
       if constexpr (kFactors) {
@@ -94,7 +94,7 @@ __device__ __forceinline__ void sum_runs(
       }
       const Sum value = widen(values[u]);
 #pragma unroll
-      for (int i = 0; i < kVec; ++i) {
+      for (int i = 0; i < kColumns; ++i) {
         sum.v[i] += kFactors ? by * value.v[i] : value.v[i];
       }
     }
@@ -106,20 +106,20 @@ __device__ __forceinline__ void sum_runs(
     for (int distance = team; distance < 32; distance *= 2) {
       Sum before;
 #pragma unroll
-      for (int i = 0; i < kVec; ++i) {
+      for (int i = 0; i < kColumns; ++i) {
         before.v[i] = __shfl_up_sync(kAll, sum.v[i], distance);
       }
       const bool started = __shfl_up_sync(kAll, starts, distance);
       if (!starts && leader >= distance) {
 #pragma unroll
-        for (int i = 0; i < kVec; ++i) {
+        for (int i = 0; i < kColumns; ++i) {
           sum.v[i] += before.v[i];
         }
         starts = started;
       }
     }
 #pragma unroll
-    for (int i = 0; i < kVec; ++i) {
+    for (int i = 0; i < kColumns; ++i) {
       head.v[i] += __shfl_up_sync(kAll, sum.v[i], team & 31);
     }
     if (cut_before && !in_head) {

@@ -1,12 +1,13 @@
-// Dense gradients from lookups in the order of their rows (kernels/order.cuh): every row of every
-// table is written once, its sum held in Acc<T>, or zeros where no lookup names it.
+// Dense gradients from lookups in the order of their rows (kernels/order.cuh): the sum of every row
+// that is named, held in Acc<T>, is written once.
 //
 //   reduce: each warp sums the runs of equal rows of a tile of lookups (kernels/runs.cuh). A run
 //           that begins and ends in the tile is written to the gradient; what a tile's edge cuts
 //           goes to `partial_sums`, two places a tile: [0] the run that the tile begins with, [1]
 //           the run that it ends with, if that is another one.
 //   join:   the runs that cross tiles are summed from their parts, in order.
-//   fill:   zeros to the rows whose count is zero.
+//   fill:   zeros to the rows whose count is zero; where nothing is counted, zeros to all come
+//   first.
 
 #pragma once
 

@@ -11,7 +11,8 @@ struct Team {
   int size;       // lanes: a power of two, at most 32
   int lane;       // of this thread in its team
   bool active;    // whether the lane has columns: a slice may be narrower than its team
-  int64_t column; // of the table: where the lane's vector begins; of idle lanes, 0
+  int64_t column; // of the table: where the lane's vector begins, if lanes take vectors that lie
+                  // side by side (else kernels/lane_columns.cuh); of idle lanes, 0
   unsigned first; // vector of the slice
   unsigned width; // of the slices, in vectors; the last may be narrower
 
