@@ -13,23 +13,16 @@
 
 namespace embed_ops {
 
-inline int64_t widest_of(const std::vector<Table>& tables) {
-  int64_t widest = 0;
-  for (const Table& table : tables) {
-    widest = std::max(widest, table.dim);
-  }
-  return widest;
-}
-
 // f(TypeTag<LaneColumns>): a lane sums 16 bytes of sums, in accesses of at most `vec_bytes`; of
 // rows that are too narrow for that an element.
 template <class T, class F>
-void dispatch_columns(int64_t vec_bytes, int64_t widest, F&& f) {
+void dispatch_columns(int64_t vec_bytes, const std::vector<Table>& tables, F&& f) {
   constexpr int kColumns = static_cast<int>(16 / sizeof(Acc<T>));
   dispatch_vec<T>(vec_bytes, [&](auto vec) {
     constexpr int kVec = std::min(decltype(vec)::value, kColumns);
     if constexpr (kVec == 1) {
-      if (widest <= kMostNarrow) {
+      const auto count = static_cast<int64_t>(tables.size());
+      if (table_range(tables, 0, count).widest <= kMostNarrow) {
         return f(TypeTag<LaneColumns<1, 1>>{});
       }
     }

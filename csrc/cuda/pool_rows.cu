@@ -67,7 +67,7 @@ void pool_rows(Cuda& cuda, const Gather& problem, int64_t vec_bytes) {
     dispatch_index(problem.lookups.indices_are_64bit, [&](auto index) {
       using Index = typename decltype(index)::type;
       if (fits_32_bits(problem)) {
-        dispatch_columns<T>(vec_bytes, widest_of(problem.tables), [&](auto columns) {
+        dispatch_columns<T>(vec_bytes, problem.tables, [&](auto columns) {
           pool_tables<T, Index, uint32_t, typename decltype(columns)::type>(cuda, problem);
         });
       } else {

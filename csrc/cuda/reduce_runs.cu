@@ -78,7 +78,7 @@ void reduce_runs(Cuda& cuda, const OrderedRuns& runs, int64_t vec_bytes) {
       // More than 2^32 rows or lookups: too rare for an instance of every width of access.
       reduce_columns<T, LaneColumns<1, 1>, uint64_t>(cuda, runs);
     } else {
-      dispatch_columns<T>(vec_bytes, widest_of(runs.tables), [&](auto columns) {
+      dispatch_columns<T>(vec_bytes, runs.tables, [&](auto columns) {
         reduce_columns<T, typename decltype(columns)::type, uint32_t>(cuda, runs);
       });
     }

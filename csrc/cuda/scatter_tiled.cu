@@ -88,7 +88,7 @@ void add_to(
                                   .address(problem.grad_output)
                                   .elements(problem.grad_stride)
                                   .bytes();
-    dispatch_columns<T>(vec_bytes, widest_of(tables), [&](auto columns) {
+    dispatch_columns<T>(vec_bytes, tables, [&](auto columns) {
       using Columns = typename decltype(columns)::type;
       TiledScatter<T, Index, Columns> scatter(cuda, problem, factors, early);
       for_each_table_set<Acc<T>>(
