@@ -135,6 +135,24 @@ def test_autograd_through_a_vjp_that_has_ended(table: Tensor, indices: Tensor) -
     torch.testing.assert_close(gradient(bag), gradient(plain_bag))
 
 
+def test_tensors_left_by_a_transform_that_has_ended(table: Tensor, indices: Tensor) -> None:
+    left = []
+
+    def leave(leaf: Tensor) -> Tensor:
+        left.append(leaf)
+        return leaf.sum()
+
+    table.requires_grad_()
+    grad(leave)(table)
+    for function in (ours, theirs):
+        (gradient,) = torch.autograd.grad(function(left[0], indices), table)
+        torch.testing.assert_close(gradient, torch.autograd.grad(theirs(table, indices), table)[0])
+    flat = indices.reshape(-1, 1)
+    rows = embed_ops.multi_embedding(flat, [left[0]])
+    (gradient,) = torch.autograd.grad(rows.sin().sum(), table)
+    torch.testing.assert_close(gradient, torch.autograd.grad(theirs(table, indices), table)[0])
+
+
 def test_no_grad_inside_of_a_transform(table: Tensor, indices: Tensor) -> None:
     def loss(lookup: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
         def function(table: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._functorch.utils import enable_single_level_autograd_function, unwrap_dead_wrappers
+from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 from torch.overrides import has_torch_function
@@ -23,6 +23,8 @@ Gradients = tuple[Any, ...]
 # A context in which a call of an op goes past autograd, to the kernel of the device.
 below_autograd = torch._C._AutoDispatchBelowAutograd
 _in_transform = torch._C._are_functorch_transforms_active
+_is_wrapper = torch._C._functorch.is_functorch_wrapped_tensor
+_TENSORS = ("Tensor", "Optional[Tensor]")
 _library = torch.library.Library("embed_ops", "IMPL")
 
 
@@ -54,6 +56,7 @@ def register_autograd(
     defaults = tuple(argument.default_value for argument in schema)
     positions = [[argument.name for argument in schema].index(each) for each in differentiable]
     has_list = str(schema[positions[-1]].type) == "List[Tensor]"
+    tensors = [at for at, argument in enumerate(schema) if str(argument.type) in _TENSORS]
 
     def forward(ctx: Any, *inputs: Any) -> Any:
         args = inputs[-1]
@@ -107,10 +110,14 @@ def register_autograd(
         # What handles the call instead may compute with tensors that need a gradient.
         if has_torch_function((*args, *args[positions[-1]]) if has_list else args):
             return op(*args)
+        # What a transform that has ended left behind: the dispatcher takes the tensor out of it.
+        given = [args[at] for at in tensors if at < len(args) and args[at] is not None]
+        if any(map(_is_wrapper, given + args[positions[-1]] if has_list else given)):
+            return op(*args)
         if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
             with below_autograd():
                 return run(*args)
-        return record(*inputs_of(unwrap_dead_wrappers(args)))
+        return record(*inputs_of(args))
 
     _library.impl(name, kernel, "Autograd")
     if any(str(each.type) == "List[Tensor]" for each in (*schema, *op._schema.returns)):
