@@ -79,8 +79,11 @@ PACKED = [10_001, *[10] * 95, TALL]
         ("embedding_bag", csr(TALL, 5, LENGTHS, mode="max", padding_idx=3)),
         ("embedding_bag", csr(TALL, 5, LENGTHS, weighted=True, mode="mean", padding_idx=3)),
         ("multi_embedding", tables(PACKED, [3] * len(PACKED), 16)),
+        ("embedding_bag", csr(300_000, 33, LENGTHS * 5, mode="max", padding_idx=3)),
+        ("embedding_bag", csr(300_000, 33, LENGTHS * 5, weighted=True, mode="mean")),
+        ("multi_embedding", tables([200_000, 7, 150_001], [32, 3, 17], 1700)),
     ],
-    ids=["max", "weighted mean", "packed tables"],
+    ids=["max", "weighted mean", "packed tables", "many max", "many weighted mean", "many packed"],
 )
 def test_gradients_of_tall_tables(
     op: str, recipe: Recipe, dtype: torch.dtype, deterministic: bool, device: str

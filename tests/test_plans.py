@@ -26,7 +26,6 @@ struct int4 { int x, y, z, w; };
 static int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
 static struct { unsigned x; } blockIdx, threadIdx, gridDim;
 using std::min;
-static int __clz(unsigned value) { return __builtin_clz(value); }
 static unsigned __reduce_min_sync(unsigned, unsigned value) { return value; }
 
 #include "kernels/fill_zero.cuh"
@@ -73,8 +72,10 @@ int64_t lane(int columns, int vec, int64_t dim, int thread, int slice, int most,
 Launch atomic(int64_t lanes, int64_t batch, int64_t length, int processors) {
   return flat(plan_scatter_atomic(lanes, batch, length, processors));
 }
-Launch fill(int64_t lanes, int64_t rows, int64_t tables) {
-  return flat(plan_fill(lanes, rows, tables));
+struct Fill { int lanes; int groups; int64_t blocks; };
+Fill fill(int64_t lanes, int64_t rows) {
+  const FillPlan p = plan_fill(lanes, rows);
+  return {p.lanes, p.groups, p.num_blocks};
 }
 Launch fill_zero(int64_t chunks) {
   return flat(plan_fill_zero(chunks));
@@ -119,7 +120,11 @@ int64_t stride_of_counters(int64_t rows, int64_t tables) {
   return plan_counters(rows, tables).stride;
 }
 int bits(int64_t count) { return bits_for(count); }
+bool takes_twice(int64_t dim, int64_t columns, int64_t bytes, int64_t length) {
+  return plan_takes_twice(dim, columns, bytes, length);
+}
 bool sorts(int64_t lookups) { return plan_sorts(lookups); }
+bool zeroes_first(int64_t bytes) { return plan_zeroes_first(bytes); }
 bool orders_in_block(int64_t lookups, int64_t bags, int64_t rows) {
   return plan_orders_in_block(lookups, bags, rows);
 }
@@ -173,6 +178,14 @@ class Tiles(ctypes.Structure):
     ]
 
 
+class Fill(ctypes.Structure):
+    _fields_ = [
+        ("lanes", ctypes.c_int),
+        ("groups", ctypes.c_int),
+        ("blocks", ctypes.c_int64),
+    ]
+
+
 class Chunks(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int64) for name in ("count", "begin", "bytes")]
 
@@ -183,7 +196,7 @@ SIGNATURES = {
     "pool": (Pool, [I64, I64, I64, I64, ctypes.c_int]),
     "lane": (I64, [ctypes.c_int, ctypes.c_int, I64, *[ctypes.c_int] * 3, ctypes.POINTER(Lane)]),
     "atomic": (Launch, [I64, I64, I64, ctypes.c_int]),
-    "fill": (Launch, [I64, I64, I64]),
+    "fill": (Fill, [I64, I64]),
     "fill_zero": (Launch, [I64]),
     "chunk": (Chunks, [ctypes.POINTER(I64), ctypes.POINTER(I64), ctypes.c_int, I64]),
     "sorted_tiles": (Tiles, [I64, I64, ctypes.c_int]),
@@ -192,7 +205,9 @@ SIGNATURES = {
     "shift_of_counters": (ctypes.c_int, [I64, I64]),
     "stride_of_counters": (I64, [I64, I64]),
     "bits": (ctypes.c_int, [I64]),
+    "takes_twice": (ctypes.c_bool, [I64] * 4),
     "sorts": (ctypes.c_bool, [I64]),
+    "zeroes_first": (ctypes.c_bool, [I64]),
     "orders_in_block": (ctypes.c_bool, [I64, I64, I64]),
 }
 
@@ -326,9 +341,11 @@ def test_few_lanes_take_wide_rows_and_few_loads_narrow_ones(plans, vec, width, l
 
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("rows", BATCHES)
-@pytest.mark.parametrize("tables", [1, 26])
-def test_fills_have_a_legal_grid(plans, lanes, rows, tables):
-    assert is_legal(plans.fill(lanes, rows, tables))
+def test_fills_cover_every_row(plans, lanes, rows):
+    plan = plans.fill(lanes, rows)
+    assert 1 <= plan.lanes <= lanes
+    assert plan.groups >= 1 and plan.lanes * plan.groups <= 256
+    assert (plan.blocks - 1) * 8 * plan.groups < rows <= plan.blocks * 8 * plan.groups
 
 
 @pytest.mark.parametrize(
@@ -361,6 +378,11 @@ def test_chunks_cover_every_byte_once(plans, sizes):
 def test_copies_take_several_rows_per_thread_once_the_device_is_full(plans):
     assert plans.copy(8, 1000, H100).unroll == 1
     assert plans.copy(64, 1_000_000, H100).unroll == 4
+
+
+def test_lanes_of_short_bags_take_twice_the_columns_as_long_as_eight_are_left(plans):
+    assert plans.takes_twice(64, 8, 4, 63) and not plans.takes_twice(63, 8, 4, 63)
+    assert not plans.takes_twice(64, 8, 4, 64) and plans.takes_twice(64, 8, 2, 64)
 
 
 def test_few_long_bags_are_shared(plans):
@@ -457,6 +479,7 @@ def test_one_block_orders_few_lookups_of_few_bags_in_tall_tables(plans):
 
 def test_many_lookups_are_sorted(plans):
     assert not plans.sorts(2_097_152) and plans.sorts(8_388_608)
+    assert plans.zeroes_first(2**24) and not plans.zeroes_first(2**24 + 1)
 
 
 ROWS = [1, 2, 10, 255, 256, 257, 1000, 8192, 100_003]

@@ -124,6 +124,23 @@ def test_pooling_keeps_eight_rows_in_flight(cuobjdump, stacks, t, vec, load, wei
         assert found >= 8 * columns // vec
 
 
+@pytest.mark.parametrize("weighted", [0, 1])
+@pytest.mark.parametrize(
+    ("t", "columns", "vec"),
+    [("f", 8, 4), ("d", 4, 2), ("6__half", 8, 8), ("13__nv_bfloat16", 8, 8)],
+)
+def test_lanes_of_twice_the_columns_keep_as_many_loads_in_flight(
+    cuobjdump, stacks, t, columns, vec, weighted
+):
+    pattern = re.compile(
+        rf"pool_rows_kernelI{t}ljNS_11LaneColumnsILi{columns}ELi{vec}EEENS_8OneTableI\w+?EE"
+        rf"NS_6SummerI\w+?lLi{columns}ELb{weighted}EEELb0E"
+    )
+    (name,) = [name for name in stacks if pattern.search(name)]
+    sass = cuobjdump("-sass", "-fun", name)
+    assert max(map(most_in_flight, straight_lines(sass))) >= 8
+
+
 @pytest.mark.parametrize(("t", "vec"), [("f", 4), ("6__half", 8), ("13__nv_bfloat16", 8)])
 def test_copying_keeps_four_loads_in_flight(cuobjdump, stacks, t, vec):
     pattern = re.compile(rf"copy_rows_kernelI{t}lLi{vec}ENS_8OneTableI\w+?EELi4E")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from asserts import assert_exact, assert_is_reference, assert_same_bits, assert_sums, on_cpu
 from calls import Arguments, call, map_tensors
-from samples import FLOAT_DTYPES, FORWARD, PURE_SAMPLES, Sample
+from samples import FLOAT_DTYPES, FORWARD, PURE_SAMPLES, Draw, Sample, csr
 from torch import Tensor
 
 from embed_ops import reference
@@ -192,6 +192,32 @@ def test_weights_that_add_up_to_nothing_divide_as_ieee_does(device: str) -> None
     weights = torch.tensor([[0.0, 0.0], [1.0, -1.0]], device=device)
     output, _ = torch.ops.embed_ops.embedding_bag(weight, indices, per_sample_weights=weights)
     assert not output.isfinite().any()
+
+
+# What is around the numbers of lookups that the CUDA kernels take together, up to a warp's worth.
+LENGTHS = {
+    "shared": [*range(12), 15, 16, 17, 0, 31, 32, 33, 40, 63, 64, 65, 100],
+}
+# Among bags that are short on average, a bag is not shared.
+LENGTHS["alone"] = LENGTHS["shared"] + [*range(6)] * 12
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("mode", ["sum", "weighted sum", "mean", "weighted mean", "max"])
+@pytest.mark.parametrize("width", [1, 4, 12, 32, 64, 65, 100, 128, 192, 300])
+def test_bags_of_every_length(
+    width: int, mode: str, dtype: torch.dtype, lengths: str, device: str
+) -> None:
+    draw = Draw(f"every length {width} {mode}", device, dtype)
+    options = {"weighted": "weighted" in mode, "mode": mode.split()[-1], "padding_idx": 3}
+    arguments = csr(50, width, LENGTHS[lengths], **options)(draw)
+    assert_is_reference("embedding_bag", arguments, call("embedding_bag", arguments))
+    # The same from rows behind which nobody may read, nor anything of theirs be added.
+    wide = arguments["weight"].new_full((50, width + 4), torch.nan)
+    wide[:, :width] = arguments["weight"]
+    arguments["weight"] = wide[:, :width]
+    assert_is_reference("embedding_bag", arguments, call("embedding_bag", arguments))
 
 
 # --------------------------------------------------------------------------------------------------

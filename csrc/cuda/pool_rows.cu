@@ -9,54 +9,95 @@ namespace embed_ops {
 
 namespace {
 
-template <class Combiner, class T, class Index, class Row, class Columns, class Tables>
-void pool_with(Cuda& cuda, const Gather& problem, const Tables& tables, const TableRange& range) {
+template <
+    class T,
+    class Index,
+    class Row,
+    class Columns,
+    bool kShared,
+    class Combiner,
+    class Tables>
+void pool(Cuda& cuda, const Gather& problem, const Tables& tables, const PoolPlan& plan) {
   const Lookups& lookups = problem.lookups;
-  const PoolPlan plan = plan_pool(
-      Columns::lanes(range.widest), lookups.batch, mean_length(lookups), range.count,
-      cuda.processors(), kPoolWarps, kPoolUnroll);
   const size_t shared_bytes = plan.warps == 1
       ? 0
-      : kPoolThreads * sizeof(Combiner) + kPoolWarps * (sizeof(int64_t) + sizeof(Acc<T>));
-  const auto run = [&](auto shared) {
-    launch(
-        pool_rows_kernel<T, Index, Row, Columns, Tables, Combiner, decltype(shared)::value>,
-        plan.launch, shared_bytes, cuda.stream(), tables, LookupsView<Index>(lookups),
-        static_cast<const T*>(lookups.per_sample_weights), lookups.mode,
-        static_cast<T*>(problem.output), static_cast<Index*>(problem.argmax), problem.output_stride,
-        PoolShape{plan.crew, plan.warps}, cuda.sink(problem.op));
-  };
-  // Only where it is most worth while an instance of its own for bags that are not shared.
-  if constexpr (Tables::kMaxTables == 1 && !Combiner::kIsMax && Columns::kChunks == 1) {
-    dispatch_bool(plan.is_shared, run);
-  } else {
-    run(std::true_type{});
+      : kPoolThreads * sizeof(Combiner) + kPoolWarps * (sizeof(Row) + sizeof(Acc<T>));
+  launch(
+      pool_rows_kernel<T, Index, Row, Columns, Tables, Combiner, kShared>, plan.launch,
+      shared_bytes, cuda.stream(), tables, LookupsView<Index>(lookups),
+      static_cast<const T*>(lookups.per_sample_weights), lookups.mode,
+      static_cast<T*>(problem.output), static_cast<Index*>(problem.argmax), problem.output_stride,
+      PoolShape(plan), cuda.sink(problem.op));
+}
+
+template <class T, class Columns>
+PoolPlan plan_for(Cuda& cuda, const Lookups& lookups, const TableRange& range) {
+  return plan_pool(
+      Columns::lanes(range.widest), lookups.batch, mean_length(lookups), range.count,
+      cuda.processors(), kPoolWarps, pool_unroll<T, Columns>());
+}
+
+// The columns of lanes that take twice as many, where their accesses allow it.
+template <class T, class Columns>
+using TwiceColumns = LaneColumns<2 * Columns::kColumns, sizeof(T) == 2 ? 8 : Columns::kVec>;
+
+template <bool kWeighted, class T, class Index, class Row, class Columns, class Tables>
+void sum(
+    Cuda& cuda,
+    const Gather& problem,
+    const Tables& tables,
+    const TableRange& range,
+    int64_t vec_bytes) {
+  using Combiner = Summer<T, Index, Columns::kColumns, kWeighted>;
+  const PoolPlan plan = plan_for<T, Columns>(cuda, problem.lookups, range);
+  // Only where it is most worth while instances of their own for bags that are not shared.
+  if constexpr (Tables::kMaxTables == 1 && Columns::kChunks == 1) {
+    if constexpr (Columns::kColumns > 1) {
+      using Twice = TwiceColumns<T, Columns>;
+      const PoolPlan twice = plan_for<T, Twice>(cuda, problem.lookups, range);
+      const bool is_aligned = vec_bytes >= static_cast<int64_t>(Twice::kVec * sizeof(T));
+      const int64_t length = mean_length(problem.lookups);
+      if (is_aligned && !twice.is_shared &&
+          plan_takes_twice(range.widest, Twice::kColumns, sizeof(T), length)) {
+        pool<T, Index, Row, Twice, false, Summer<T, Index, Twice::kColumns, kWeighted>>(
+            cuda, problem, tables, twice);
+        return;
+      }
+    }
+    if (!plan.is_shared) {
+      pool<T, Index, Row, Columns, false, Combiner>(cuda, problem, tables, plan);
+      return;
+    }
   }
+  pool<T, Index, Row, Columns, true, Combiner>(cuda, problem, tables, plan);
 }
 
 template <class T, class Index, class Row, class Columns>
-void pool_tables(Cuda& cuda, const Gather& problem) {
-  constexpr int kColumns = Columns::kColumns;
+void pool_tables(Cuda& cuda, const Gather& problem, int64_t vec_bytes) {
   for_each_table_set<T>(problem.tables, [&](const auto& tables, const TableRange& range) {
     using Tables = std::decay_t<decltype(tables)>;
     if (problem.lookups.per_sample_weights != nullptr) {
-      pool_with<Summer<T, Index, kColumns, true>, T, Index, Row, Columns>(
-          cuda, problem, tables, range);
+      sum<true, T, Index, Row, Columns>(cuda, problem, tables, range, vec_bytes);
     } else if (problem.lookups.mode != Mode::kMax) {
-      pool_with<Summer<T, Index, kColumns, false>, T, Index, Row, Columns>(
-          cuda, problem, tables, range);
+      sum<false, T, Index, Row, Columns>(cuda, problem, tables, range, vec_bytes);
     } else if constexpr (std::is_same_v<Tables, OneTable<T>>) {
-      pool_with<Maximum<T, Index, kColumns>, T, Index, Row, Columns>(cuda, problem, tables, range);
+      pool<T, Index, Row, Columns, true, Maximum<T, Index, Columns::kColumns>>(
+          cuda, problem, tables, plan_for<T, Columns>(cuda, problem.lookups, range));
     }
   });
 }
 
-// Whether rows can be staged, and their addresses computed, from 32 bits each.
+// Whether 32 bits are enough to number rows and to count lookups and bags, those included that the
+// last block has too many of.
 bool fits_32_bits(const Gather& problem) {
   constexpr int64_t kLimit = 0xffffffffLL;
-  return std::all_of(problem.tables.begin(), problem.tables.end(), [&](const Table& table) {
-    return table.num_rows < kLimit && table.row_stride < kLimit / size_of(problem.dtype);
-  });
+  constexpr int64_t kMostLookups = int64_t{1} << 30;
+  const Lookups& lookups = problem.lookups;
+  const bool counts_fit = lookups.num_indices <= kMostLookups && lookups.num_bags() <= kMostLookups;
+  return counts_fit &&
+      std::all_of(problem.tables.begin(), problem.tables.end(), [&](const Table& table) {
+           return table.num_rows < kLimit && table.row_stride < kLimit / size_of(problem.dtype);
+         });
 }
 
 } // namespace
@@ -68,11 +109,12 @@ void pool_rows(Cuda& cuda, const Gather& problem, int64_t vec_bytes) {
       using Index = typename decltype(index)::type;
       if (fits_32_bits(problem)) {
         dispatch_columns<T>(vec_bytes, problem.tables, [&](auto columns) {
-          pool_tables<T, Index, uint32_t, typename decltype(columns)::type>(cuda, problem);
+          pool_tables<T, Index, uint32_t, typename decltype(columns)::type>(
+              cuda, problem, vec_bytes);
         });
       } else {
         // Too rare for an instance of every width of access.
-        pool_tables<T, Index, uint64_t, LaneColumns<1, 1>>(cuda, problem);
+        pool_tables<T, Index, uint64_t, LaneColumns<1, 1>>(cuda, problem, vec_bytes);
       }
     });
   });

@@ -1,5 +1,6 @@
 #include "kernels/order_in_block.cuh"
 #include "kernels/scatter_ordered.cuh"
+#include "kernels/unnamed_rows.cuh"
 
 #include <cub/device/device_radix_sort.cuh>
 #include <cub/device/device_scan.cuh>
@@ -51,23 +52,13 @@ class OrderedScatter {
       reduce(vec_bytes);
       return;
     }
-    // One more than counters: the scan then ends with the number of lookups that count.
-    counts_ = cuda_.workspace<Key>(num_counters_ + 1);
-    const auto bytes = static_cast<int64_t>((num_counters_ + 1) * sizeof(Key));
-    const std::vector<MemoryBlock> counters{{reinterpret_cast<char*>(counts_), bytes}};
-    fill_zero(cuda_, counters);
     // Mode max counts a row once per sample, which it sees where a sample's lookups are neighbours.
-    if (problem_.deterministic || lookups.mode == Mode::kMax || plan_sorts(count_)) {
-      order_stably();
+    const bool stable = problem_.deterministic || lookups.mode == Mode::kMax || plan_sorts(count_);
+    if (stable && has_all_tables && plan_zeroes_first(bytes_of_gradient())) {
+      order_stably(fill_zero(cuda_, problem_), vec_bytes);
     } else {
-      order_by_counting();
-    }
-    if (!problem_.already_zero) {
-      if constexpr (sizeof(Key) == sizeof(uint64_t)) {
-        fill_unnamed<1>();
-      } else {
-        dispatch_vec<T>(vec_bytes, [&](auto vec) { fill_unnamed<decltype(vec)::value>(); });
-      }
+      zero_counters();
+      stable ? order_stably(cuda_.has_early_launch(), vec_bytes) : order_by_counting(vec_bytes);
     }
     reduce(vec_bytes);
   }
@@ -87,22 +78,58 @@ class OrderedScatter {
     return {first, first + range_.count};
   }
 
+  // The tables for kernels that ask for rows only: one instance serves all dtypes.
+  using Rows =
+      std::conditional_t<std::is_same_v<Tables, OneTable<T>>, OneTable<char>, TableSet<char>>;
+
+  Rows rows_of_tables() const {
+    return {problem_.tables.data() + range_.first, static_cast<int>(range_.count), range_.first};
+  }
+
   void order_in_block() {
-    // Of the tables it asks for rows only: one instance, which is long, serves all dtypes with the
-    // same type of sums.
-    using Rows =
-        std::conditional_t<std::is_same_v<Tables, OneTable<T>>, OneTable<char>, TableSet<char>>;
-    const Rows rows(
-        problem_.tables.data() + range_.first, static_cast<int>(range_.count), range_.first);
     Plan plan;
     plan.block_x = kBlockOrderThreads;
     launch(
-        order_in_block_kernel<Key, Acc<T>, Index, Rows>, plan, 0, cuda_.stream(), rows, sources_,
-        range_.first, range_.count, factors_, bits_for(range_.num_rows), order_,
+        order_in_block_kernel<Key, Acc<T>, Index, Rows>, plan, 0, cuda_.stream(), rows_of_tables(),
+        sources_, range_.first, range_.count, factors_, bits_for(range_.num_rows), order_,
         cuda_.sink(problem_.op));
   }
 
-  void order_by_counting() {
+  int64_t bytes_of_gradient() const {
+    int64_t bytes = 0;
+    for (const MemoryBlock& block : blocks_of(problem_.tables, problem_.dtype)) {
+      bytes += block.bytes;
+    }
+    return bytes;
+  }
+
+  // Zeros for the counters. There is one more of them than there are rows: a scan then ends with
+  // the number of lookups that count.
+  void zero_counters() {
+    counts_ = cuda_.workspace<Key>(num_counters_ + 1);
+    const auto bytes = static_cast<int64_t>((num_counters_ + 1) * sizeof(Key));
+    const std::vector<MemoryBlock> counters{{reinterpret_cast<char*>(counts_), bytes}};
+    fill_zero(cuda_, counters);
+  }
+
+  // Launches a kernel whose first blocks do their own work, and the others write zeros to the rows
+  // that nobody names, where that is still to be done.
+  template <class Kernel, class... Arguments>
+  void follow_filling(int64_t vec_bytes, Kernel kernel, const Arguments&... arguments) {
+    const auto element_bytes = static_cast<int>(sizeof(T));
+    const FillPlan fill =
+        plan_fill(ceil_div(range_.widest * element_bytes, vec_bytes), range_.num_rows);
+    Plan launch = plan();
+    const auto blocks = static_cast<unsigned>(launch.grid_x);
+    launch.grid_x += counts_ == nullptr || problem_.already_zero ? 0 : fill.num_blocks;
+    follow(
+        cuda_, kernel, launch, arguments..., blocks,
+        UnnamedRows<Rows, Key>{
+            rows_of_tables(), counters_, counts_, range_.num_rows, element_bytes,
+            static_cast<int>(vec_bytes), fill});
+  }
+
+  void order_by_counting(int64_t vec_bytes) {
     Key* rows = cuda_.workspace<Key>(count_);
     Key* ranks = cuda_.workspace<Key>(count_);
     Key* starts = cuda_.workspace<Key>(num_counters_ + 1);
@@ -113,34 +140,28 @@ class OrderedScatter {
       return cub::DeviceScan::ExclusiveSum(
           workspace, bytes, counts_, starts, num_counters_ + 1, cuda_.stream());
     });
-    follow(
-        cuda_, place_lookups_kernel<Key, Acc<T>, Index>, plan(), sources_, factors_, starts, rows,
-        ranks, counters_, order_);
+    follow_filling(
+        vec_bytes, place_lookups_kernel<Key, Acc<T>, Index, UnnamedRows<Rows, Key>>, sources_,
+        factors_, starts, rows, ranks, counters_, order_);
   }
 
-  void order_stably() {
+  // `early`: the kernel before it lets others begin. With the counters, if there are any.
+  void order_stably(bool early, int64_t vec_bytes) {
     Key* rows = cuda_.workspace<Key>(count_);
     Key* lookups = cuda_.workspace<Key>(count_);
     Key* ordered_lookups = cuda_.workspace<Key>(count_);
-    follow(
-        cuda_, list_lookups_kernel<Key, Index, Tables>, plan(), tables_, sources_, range_.first,
-        range_.count, counters_, counts_, rows, lookups, cuda_.sink(problem_.op));
+    launch_on(
+        cuda_.stream(), early, list_lookups_kernel<Key, Index, Tables>, plan(), 0, tables_,
+        sources_, range_.first, range_.count, counters_, counts_, rows, lookups,
+        cuda_.sink(problem_.op));
     with_cub_workspace(cuda_, "cub::DeviceRadixSort", [&](void* workspace, size_t& bytes) {
       return cub::DeviceRadixSort::SortPairs(
           workspace, bytes, rows, order_.rows, lookups, ordered_lookups, count_, 0,
           bits_for(range_.num_rows), cuda_.stream());
     });
-    follow(
-        cuda_, name_sources_kernel<Key, Acc<T>, Index>, plan(), sources_, factors_, ordered_lookups,
-        order_);
-  }
-
-  template <int kVec>
-  void fill_unnamed() {
-    const int64_t lanes = ceil_div(range_.widest, kVec);
-    follow(
-        cuda_, fill_unnamed_kernel<T, kVec, Tables, Key>,
-        plan_fill(lanes, range_.num_rows, range_.count), tables_, counters_, counts_);
+    follow_filling(
+        vec_bytes, name_sources_kernel<Key, Acc<T>, Index, UnnamedRows<Rows, Key>>, sources_,
+        factors_, ordered_lookups, order_);
   }
 
   void reduce(int64_t vec_bytes) {

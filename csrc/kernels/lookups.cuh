@@ -58,10 +58,13 @@ struct LookupsView {
     return b * num_tables + t;
   }
 
-  // The positions of the bag of sample b in table t, always inside `indices`.
+  // The positions of the bag of sample b in table t, always inside `indices`. Size: what counts
+  // lookups and bags.
+  template <class Size = int64_t>
   __device__ __forceinline__ Range bag(int64_t b, int64_t t) const {
     if (offsets == nullptr) {
-      const int64_t begin = (b * num_tables + t) * hotness;
+      const Size slot = static_cast<Size>(b) * static_cast<Size>(num_tables) + static_cast<Size>(t);
+      const Size begin = slot * static_cast<Size>(hotness);
       return {begin, begin + hotness};
     }
     const int64_t slot = t * batch + b;

@@ -57,13 +57,16 @@ struct CounterShape {
   }
 };
 
-// f(v, source) for every lookup v, a warp at a time.
+// f(v, source) for every lookup v, a warp at a time, by the first `blocks` of the grid.
 template <class Index, class F>
-__device__ __forceinline__ void for_each_source(const SourcesView<Index>& sources, const F& f) {
+__device__ __forceinline__ void for_each_source(
+    const SourcesView<Index>& sources,
+    unsigned blocks,
+    const F& f) {
   const int64_t count = sources.lookups.num_indices;
   const int lane = threadIdx.x & 31;
   for (int64_t first = int64_t{blockIdx.x} * blockDim.x + threadIdx.x - lane; first < count;
-       first += int64_t{gridDim.x} * blockDim.x) {
+       first += int64_t{blocks} * blockDim.x) {
     const SlotRange slots = sources.slots(first, min(first + 31, count - 1));
     if (first + lane < count) {
       f(first + lane, sources.at(first + lane, slots));
@@ -101,7 +104,7 @@ __global__ void __launch_bounds__(256, 4) count_lookups_kernel(
     OffenceSink sink) {
   follow_the_chain();
   sources.lookups.check_offsets(sink);
-  for_each_source(sources, [&](int64_t v, const Source& source) {
+  for_each_source(sources, gridDim.x, [&](int64_t v, const Source& source) {
     const Key row = row_of<Key>(tables, sources, first_place, num_places, source, sink);
     rows[v] = row;
     if (row != kNoRow<Key>) {
@@ -130,7 +133,9 @@ __device__ __forceinline__ void put_source(
   }
 }
 
-template <class Key, class A, class Index>
+// The first `blocks` of the grid do it; the others meanwhile write zeros
+// (kernels/unnamed_rows.cuh).
+template <class Key, class A, class Index, class Unnamed>
 __global__ void __launch_bounds__(256, 4) place_lookups_kernel(
     const __grid_constant__ SourcesView<Index> sources,
     const __grid_constant__ LookupFactors<A> factors,
@@ -138,10 +143,16 @@ __global__ void __launch_bounds__(256, 4) place_lookups_kernel(
     const Key* __restrict__ rows,
     const Key* __restrict__ ranks,
     CounterShape counters,
-    Order<Key, A> order) {
+    Order<Key, A> order,
+    unsigned blocks,
+    const __grid_constant__ Unnamed unnamed) {
   follow_the_chain();
+  if (blockIdx.x >= blocks) {
+    unnamed.fill(blockIdx.x - blocks);
+    return;
+  }
   const Key num_counted = starts[counters.stride << counters.shift];
-  for_each_source(sources, [&](int64_t v, const Source& source) {
+  for_each_source(sources, blocks, [&](int64_t v, const Source& source) {
     const Key row = rows[v];
     if (row != kNoRow<Key>) {
       const Key at = starts[counters.of_row(row)] + ranks[v];
@@ -154,6 +165,7 @@ __global__ void __launch_bounds__(256, 4) place_lookups_kernel(
   });
 }
 
+// `counts`: null where nobody asks for them. The kernel then waits for nothing but its end.
 template <class Key, class Index, class Tables>
 __global__ void __launch_bounds__(256, 4) list_lookups_kernel(
     const __grid_constant__ Tables tables,
@@ -165,29 +177,42 @@ __global__ void __launch_bounds__(256, 4) list_lookups_kernel(
     Key* __restrict__ rows,
     Key* __restrict__ lookups,
     OffenceSink sink) {
-  follow_the_chain();
+  let_dependents_begin();
+  if (counts != nullptr) {
+    wait_for_dependency();
+  }
   sources.lookups.check_offsets(sink);
-  for_each_source(sources, [&](int64_t v, const Source& source) {
+  for_each_source(sources, gridDim.x, [&](int64_t v, const Source& source) {
     const Key row = row_of<Key>(tables, sources, first_place, num_places, source, sink);
     rows[v] = row;
     lookups[v] = static_cast<Key>(v);
-    if (row != kNoRow<Key>) {
+    if (counts != nullptr && row != kNoRow<Key>) {
       counts[counters.of_row(row)] =
           1; // any of equal writes will do: only zero or not is asked of it
     }
   });
+  if (counts == nullptr && blockIdx.x == gridDim.x - 1) {
+    wait_for_dependency();
+  }
 }
 
-template <class Key, class A, class Index>
+// As place_lookups_kernel.
+template <class Key, class A, class Index, class Unnamed>
 __global__ void __launch_bounds__(256, 4) name_sources_kernel(
     const __grid_constant__ SourcesView<Index> sources,
     const __grid_constant__ LookupFactors<A> factors,
     const Key* __restrict__ lookups,
-    Order<Key, A> order) {
+    Order<Key, A> order,
+    unsigned blocks,
+    const __grid_constant__ Unnamed unnamed) {
   follow_the_chain();
+  if (blockIdx.x >= blocks) {
+    unnamed.fill(blockIdx.x - blocks);
+    return;
+  }
   const SlotRange slots = sources.all_slots();
   for (int64_t at = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-       at < sources.lookups.num_indices; at += int64_t{gridDim.x} * blockDim.x) {
+       at < sources.lookups.num_indices; at += int64_t{blocks} * blockDim.x) {
     if (order.rows[at] != kNoRow<Key>) {
       put_source(order, factors, static_cast<Key>(at), sources.at(lookups[at], slots));
     }

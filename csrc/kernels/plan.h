@@ -56,13 +56,23 @@ constexpr int kTeamLanes = 32;
 // How rows are pooled (kernels/pool_rows.cuh): `crew` lanes of a warp, and `warps`, share a bag.
 struct PoolPlan {
   Plan launch;
+  int64_t lanes; // of a row
   int crew;
   int warps;
   bool is_shared; // whether a bag is for more lanes than a row has
 };
 
+// Whether the lanes that pool bags take twice as many columns, `columns`: half as many warps then
+// have the work around a bag to do. Where eight lanes are left, which share the reading of indices;
+// of long bags of 32-bit rows more rows in flight are worth more.
+inline bool plan_takes_twice(int64_t dim, int64_t columns, int64_t element_bytes, int64_t length) {
+  constexpr int64_t kLeastLanes = 8;
+  constexpr int64_t kLongBag = 64;
+  return dim >= kLeastLanes * columns && (element_bytes == 2 || length < kLongBag);
+}
+
 // `lanes` and `mean_length` of the bags of any one of `num_tables` tables. Bags are shared until
-// there are lanes enough, each with kPoolUnroll loads in flight, to keep memory busy; shares are
+// there are lanes enough, each with `unroll` loads in flight, to keep memory busy; shares are
 // not shorter than that.
 inline PoolPlan plan_pool(
     int64_t lanes,
@@ -83,6 +93,7 @@ inline PoolPlan plan_pool(
     parts *= 2;
   }
   PoolPlan plan;
+  plan.lanes = lanes;
   plan.crew = std::min(kTeamLanes, team * parts);
   plan.warps = team * parts / plan.crew;
   plan.is_shared = parts > 1;
@@ -117,11 +128,22 @@ inline Plan plan_fill_zero(int64_t num_chunks) {
   return plan;
 }
 
-// One group of lanes per row of each of `num_tables` tables that share `num_rows` rows.
-inline Plan plan_fill(int64_t lanes, int64_t num_rows, int64_t num_tables) {
-  Plan plan = plan_lanes(std::min<int64_t>(lanes, 64));
-  plan.grid_x = ceil_div(ceil_div(num_rows, num_tables), 8 * plan.block_y);
-  plan.grid_y = num_tables;
+// Zeros for single rows (kernels/unnamed_rows.cuh), by blocks of kBlockThreads: groups of `lanes`
+// threads write kFillRows rows each, neighbours in a block.
+constexpr int kFillRows = 8;
+
+struct FillPlan {
+  int lanes;
+  int groups; // of a block
+  int64_t num_blocks;
+};
+
+inline FillPlan plan_fill(int64_t lanes, int64_t num_rows) {
+  constexpr int64_t kMostLanes = 64;
+  FillPlan plan;
+  plan.lanes = static_cast<int>(std::clamp<int64_t>(lanes, 1, kMostLanes));
+  plan.groups = kBlockThreads / plan.lanes;
+  plan.num_blocks = ceil_div(num_rows, int64_t{kFillRows} * plan.groups);
   return plan;
 }
 
@@ -225,6 +247,12 @@ inline bool plan_orders_in_block(int64_t num_lookups, int64_t num_bags, int64_t 
   constexpr int64_t kMostBags = 16384;
   constexpr int64_t kLeastRows = int64_t{1} << 19;
   return num_lookups <= kMostBlockOrdered && num_bags <= kMostBags && num_rows >= kLeastRows;
+}
+
+// Whether a gradient whose lookups are put in order by sorting is zeroed as a whole, while they are
+// listed: what the L2 holds is written twice sooner than its rows are counted.
+inline bool plan_zeroes_first(int64_t gradient_bytes) {
+  return gradient_bytes <= int64_t{16} << 20;
 }
 
 // Whether lookups are put in order by a radix sort rather than by counting, whose atomics and

@@ -53,7 +53,7 @@ class RowReader {
   };
 
   __device__ __forceinline__ RowReader(const T* table, int64_t row_stride, const Columns& columns)
-      : row_0_(in_register(table + columns.column)),
+      : row_0_(in_register(table + (columns.chunks > 0 ? columns.column : 0))),
         row_bytes_(in_register(static_cast<Row>(row_stride * sizeof(T)))),
         apart_(columns.apart * sizeof(T)),
         chunks_(columns.chunks) {}
@@ -62,20 +62,33 @@ class RowReader {
   // the loads of several rows can be in flight.
   __device__ __forceinline__ Values read(Row row, bool counts) const {
     Values values;
-    const T* address = row_at(row_0_, row, row_bytes_);
-    const int chunks = counts ? chunks_ : 0;
+    const T* const address = row_at(row_0_, row, row_bytes_);
 #pragma unroll
     for (int c = 0; c < kChunks; ++c) {
       values.chunks[c].clear();
-      if (kChunks == 1 ? counts : c < chunks) { // of whole vectors idle lanes read column 0
-        values.chunks[c].load(address);
+      if (counts && (kChunks == 1 || c < chunks_)) { // of whole vectors idle lanes read column 0
+        values.chunks[c].load(ahead_of(address, c * apart_));
       }
-      address = reinterpret_cast<const T*>(reinterpret_cast<const char*>(address) + apart_);
+    }
+    return values;
+  }
+
+  // Of a row that is known to count, with anything in place of columns that it lacks.
+  __device__ __forceinline__ Values read(Row row) const {
+    Values values;
+    const T* const address = row_at(row_0_, row, row_bytes_);
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+      values.chunks[c].load(ahead_of(address, c < chunks_ ? c * apart_ : 0));
     }
     return values;
   }
 
  private:
+  static __device__ __forceinline__ const T* ahead_of(const T* address, unsigned bytes) {
+    return reinterpret_cast<const T*>(reinterpret_cast<const char*>(address) + bytes);
+  }
+
   const T* row_0_; // at the lane's first chunk
   Row row_bytes_;
   unsigned apart_; // bytes from one chunk to the next

@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(256) list_rows_kernel(
     Key* __restrict__ lookups,
     OffenceSink sink) {
   sources.lookups.check_offsets(sink);
-  for_each_source(sources, [&](int64_t v, const Source& source) {
+  for_each_source(sources, gridDim.x, [&](int64_t v, const Source& source) {
     rows[v] = row_of<Key>(tables, sources, first_place, num_places, source, sink);
     lookups[v] = static_cast<Key>(v);
   });

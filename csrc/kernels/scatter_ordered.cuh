@@ -6,8 +6,9 @@
 //           goes to `partial_sums`, two places a tile: [0] the run that the tile begins with, [1]
 //           the run that it ends with, if that is another one.
 //   join:   the runs that cross tiles are summed from their parts, in order.
-//   fill:   zeros to the rows whose count is zero; where nothing is counted, zeros to all come
-//   first.
+//
+// Zeros go to the rows whose count is zero, by blocks of the kernel before (kernels/
+// unnamed_rows.cuh); where nothing is counted, zeros to all come first.
 
 #pragma once
 
@@ -269,38 +270,6 @@ __global__ void __launch_bounds__(kJoinThreads) join_runs_kernel(
       store_narrowed<T, kVec>(target + column, sum);
     }
     __syncthreads();
-  }
-}
-
-// Threads: x = lane, y = row; grid y = table. Each thread has the counts of kUnroll rows in flight.
-template <class T, int kVec, class Tables, class Key>
-__global__ void __launch_bounds__(256) fill_unnamed_kernel(
-    const __grid_constant__ Tables gradients,
-    CounterShape counters,
-    const Key* __restrict__ counts) {
-  follow_the_chain();
-  constexpr int kUnroll = 8;
-  const Segment<T> segment = gradients.of_place(blockIdx.y);
-  const int64_t step = int64_t{gridDim.x} * blockDim.y;
-  for (int64_t first = int64_t{blockIdx.x} * blockDim.y + threadIdx.y; first < segment.num_rows;
-       first += step * kUnroll) {
-    bool unnamed[kUnroll];
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const int64_t row = first + u * step;
-      unnamed[u] = row < segment.num_rows &&
-          counts[counters.of_row(static_cast<Key>(segment.first_row + row))] == 0;
-    }
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      if (unnamed[u]) {
-        T* row = segment.row(first + u * step);
-        for (int64_t column = threadIdx.x * kVec; column < segment.dim;
-             column += blockDim.x * kVec) {
-          *reinterpret_cast<Vec<T, kVec>*>(row + column) = zeros<T, kVec>();
-        }
-      }
-    }
   }
 }
 
