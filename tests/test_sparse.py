@@ -363,6 +363,16 @@ def test_the_first_gradient_is_not_copied(device: str) -> None:
     assert weight.grad.is_coalesced()
 
 
+def test_a_gradient_of_torchs_own_kernels_is_coalesced_too(device: str) -> None:
+    weight = torch.randn(ROWS, WIDTH, device=device, requires_grad=True)
+    embed_ops.embedding(data(0, device), weight, sparse=True)  # No gradient comes of it.
+    nn.functional.embedding(data(0, device), weight, sparse=True).sum().backward()
+    assert weight.grad.is_coalesced()
+    dense = weight.detach().clone().requires_grad_()
+    embed_ops.embedding(data(0, device), dense).sum().backward()
+    torch.testing.assert_close(weight.grad.to_dense(), dense.grad)
+
+
 def test_gradients_of_both_kinds_add_up(device: str) -> None:
     weight = torch.randn(ROWS, WIDTH, device=device, requires_grad=True)
     embed_ops.embedding(data(0, device), weight, sparse=True).sum().backward()
@@ -384,6 +394,34 @@ def test_autograd_grad_and_weights_that_are_results(device: str) -> None:
     assert gradient.is_coalesced()
     embed_ops.embedding(indices, leaf * 2, sparse=True).sum().backward()
     torch.testing.assert_close(leaf.grad.to_dense(), 2 * gradient.to_dense())
+
+
+@pytest.mark.parametrize(
+    "lookup",
+    [
+        lambda indices, weight: embed_ops.embedding(indices, weight, sparse=True),
+        lambda indices, weight: embed_ops.embedding_bag(indices, weight, sparse=True),
+        lambda indices, weight: embed_ops.multi_embedding(indices, [weight] * 4, sparse=True),
+    ],
+    ids=["rows", "bags", "tables"],
+)
+def test_what_is_looked_up_can_be_changed_in_place(
+    lookup: Callable[[Tensor, Tensor], Tensor], device: str
+) -> None:
+    weight = torch.randn(ROWS, WIDTH, device=device, requires_grad=True)
+    indices = data(0, device)
+    (expected,) = torch.autograd.grad(2 * lookup(indices, weight).sum(), weight)
+    lookup(indices, weight).mul_(2).sum().backward()
+    torch.testing.assert_close(weight.grad.to_dense(), expected.to_dense())
+
+
+def test_transforms_are_refused() -> None:
+    weight = torch.randn(ROWS, WIDTH)
+    for lookup in (embed_ops.embedding, embed_ops.embedding_bag):
+        with pytest.raises(RuntimeError, match=r"expected no transform of torch\.func"):
+            torch.func.grad(lambda w, lookup=lookup: lookup(data(0, "cpu"), w, sparse=True).sum())(
+                weight
+            )
 
 
 def test_activation_checkpoints(device: str) -> None:

@@ -22,7 +22,7 @@ Gradients = tuple[Any, ...]
 
 # A context in which a call of an op goes past autograd, to the kernel of the device.
 below_autograd = torch._C._AutoDispatchBelowAutograd
-_in_transform = torch._C._are_functorch_transforms_active
+in_transform = torch._C._are_functorch_transforms_active
 _is_wrapper = torch._C._functorch.is_functorch_wrapped_tensor
 _TENSORS = ("Tensor", "Optional[Tensor]")
 _library = torch.library.Library("embed_ops", "IMPL")
@@ -47,16 +47,96 @@ def register_autograd(
 
     Returns:
         The op, for eager code: it computes what ``torch.ops.embed_ops.<name>`` computes and records
-        it as that does, but goes there without the dispatcher where nobody on that way (a
-        compiler, a transform, a tensor subclass, a tracer) would see the call.
+        it as that does, but goes there without the dispatcher where nobody on that way would see
+        the call (:func:`eager_call`).
     """
     op = getattr(torch.ops.embed_ops, name).default
     run = op._op  # op itself is but a Python function around it
     schema = op._schema.arguments
     defaults = tuple(argument.default_value for argument in schema)
-    positions = [[argument.name for argument in schema].index(each) for each in differentiable]
-    has_list = str(schema[positions[-1]].type) == "List[Tensor]"
+    forward, backward_of_inputs = _formula(run, backward, save)
+    inputs_of = _inputs_of(op, differentiable)
+
+    def forward_in_transform(ctx: Any, *inputs: Any) -> Any:
+        # An autograd.Function turns gradients and tangents off, which transforms further out must
+        # not notice.
+        with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True):
+            return forward(ctx, *inputs)
+
+    record = autograd_function(name, forward, backward_of_inputs)
+    record_in_transform = autograd_function(name, forward_in_transform, backward_of_inputs)
+
+    def kernel(*args: Any) -> Any:
+        if forward_ad._current_level >= 0:
+            _refuse_tangents(name, args)
+        if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
+            with below_autograd():
+                return run(*args)
+        # The dispatcher leaves out trailing arguments that equal their defaults.
+        args += defaults[len(args) :]
+        if in_transform():
+            with enable_single_level_autograd_function():
+                return record_in_transform(*inputs_of(args))
+        return record(*inputs_of(args))
+
+    _library.impl(name, kernel, "Autograd")
+    if any(str(each.type) == "List[Tensor]" for each in (*schema, *op._schema.returns)):
+        torch.library.register_vmap(op, functools.partial(_one_by_one, op))
+    return eager_call(name, differentiable, backward, save, op)
+
+
+def eager_call(
+    name: str,
+    differentiable: Sequence[str],
+    backward: Callable[..., Gradients],
+    save: Callable[[Any, tuple[Any, ...], Any], None],
+    otherwise: Callable[..., Any],
+) -> Callable[..., Any]:
+    """An op that goes to its kernel without the dispatcher, recorded with this formula.
+
+    Args:
+        name, differentiable, backward, save: as of :func:`register_autograd`.
+        otherwise: called instead where somebody on the way through the dispatcher (a compiler, a
+            transform, a tensor subclass, a tracer) would see the call.
+    """
+    op = getattr(torch.ops.embed_ops, name).default
+    run = op._op
+    schema = op._schema.arguments
+    last = _positions(op, differentiable)[-1]
+    has_list = _is_list(schema[last])
     tensors = [at for at, argument in enumerate(schema) if str(argument.type) in _TENSORS]
+    record = autograd_function(name, *_formula(run, backward, save))
+    inputs_of = _inputs_of(op, differentiable)
+
+    def call(*args: Any) -> Any:
+        if (
+            is_compiling()
+            or in_transform()
+            or forward_ad._current_level >= 0
+            or torch._C._get_tracing_state() is not None
+        ):
+            return otherwise(*args)
+        # What handles the call instead may compute with tensors that need a gradient.
+        if has_torch_function((*args, *args[last]) if has_list else args):
+            return otherwise(*args)
+        # What a transform that has ended left behind: the dispatcher takes the tensor out of it.
+        given = [args[at] for at in tensors if at < len(args) and args[at] is not None]
+        if any(map(_is_wrapper, given + args[last] if has_list else given)):
+            return otherwise(*args)
+        if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
+            with below_autograd():
+                return run(*args)
+        return record(*inputs_of(args))
+
+    return call
+
+
+def _formula(
+    run: Callable[..., Any],
+    backward: Callable[..., Gradients],
+    save: Callable[[Any, tuple[Any, ...], Any], None],
+) -> tuple[Callable[..., Any], Callable[..., Gradients]]:
+    """Forward and backward of an autograd.Function that takes what :func:`_inputs_of` gives."""
 
     def forward(ctx: Any, *inputs: Any) -> Any:
         args = inputs[-1]
@@ -65,14 +145,15 @@ def register_autograd(
         save(ctx, args, output)
         return tuple(output) if isinstance(output, list) else output
 
-    def forward_in_transform(ctx: Any, *inputs: Any) -> Any:
-        # An autograd.Function turns gradients and tangents off, which transforms further out must
-        # not notice.
-        with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True):
-            return forward(ctx, *inputs)
-
     def backward_of_inputs(ctx: Any, *gradients: Any) -> Gradients:
         return *backward(ctx, *gradients), None
+
+    return forward, backward_of_inputs
+
+
+def _inputs_of(op: Any, differentiable: Sequence[str]) -> Callable[[tuple[Any, ...]], list[Any]]:
+    positions = _positions(op, differentiable)
+    has_list = _is_list(op._schema.arguments[positions[-1]])
 
     def inputs_of(args: tuple[Any, ...]) -> list[Any]:
         """What has a gradient, and then all arguments in one: apply takes longest over those that
@@ -83,52 +164,22 @@ def register_autograd(
         inputs.append(args)
         return inputs
 
-    record = _autograd_function(name, forward, backward_of_inputs)
-    record_in_transform = _autograd_function(name, forward_in_transform, backward_of_inputs)
-
-    def kernel(*args: Any) -> Any:
-        if forward_ad._current_level >= 0:
-            _refuse_tangents(name, args)
-        if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
-            with below_autograd():
-                return run(*args)
-        # The dispatcher leaves out trailing arguments that equal their defaults.
-        args += defaults[len(args) :]
-        if _in_transform():
-            with enable_single_level_autograd_function():
-                return record_in_transform(*inputs_of(args))
-        return record(*inputs_of(args))
-
-    def call(*args: Any) -> Any:
-        if (
-            is_compiling()
-            or _in_transform()
-            or forward_ad._current_level >= 0
-            or torch._C._get_tracing_state() is not None
-        ):
-            return op(*args)
-        # What handles the call instead may compute with tensors that need a gradient.
-        if has_torch_function((*args, *args[positions[-1]]) if has_list else args):
-            return op(*args)
-        # What a transform that has ended left behind: the dispatcher takes the tensor out of it.
-        given = [args[at] for at in tensors if at < len(args) and args[at] is not None]
-        if any(map(_is_wrapper, given + args[positions[-1]] if has_list else given)):
-            return op(*args)
-        if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
-            with below_autograd():
-                return run(*args)
-        return record(*inputs_of(args))
-
-    _library.impl(name, kernel, "Autograd")
-    if any(str(each.type) == "List[Tensor]" for each in (*schema, *op._schema.returns)):
-        torch.library.register_vmap(op, functools.partial(_one_by_one, op))
-    return call
+    return inputs_of
 
 
-def _autograd_function(
+def _positions(op: Any, names: Sequence[str]) -> list[int]:
+    return [[argument.name for argument in op._schema.arguments].index(each) for each in names]
+
+
+def _is_list(argument: Any) -> bool:
+    return str(argument.type) == "List[Tensor]"
+
+
+def autograd_function(
     name: str, forward: Callable[..., Any], backward: Callable[..., Gradients]
 ) -> Callable[..., Any]:
-    """The apply of a new autograd.Function, without what it does first for calls from anywhere."""
+    """The apply of a new autograd.Function, without what it does first for calls from anywhere:
+    callers see to transforms of torch.func, and to what those that have ended left behind."""
     members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     function = type(name, (torch.autograd.Function,), members)
     return super(torch.autograd.Function, function).apply  # type: ignore[misc]

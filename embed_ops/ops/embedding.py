@@ -11,7 +11,7 @@ from . import sparse_gradient
 from ._arguments import op_padding_idx
 from ._autograd import divide_rows, is_deterministic, ones
 from ._jagged import open_jagged
-from ._registration import Gradients, register_autograd
+from ._registration import Gradients, eager_call, register_autograd
 from .embedding_renorm import renorm_
 
 ops = torch.ops.embed_ops
@@ -57,11 +57,23 @@ def embedding(
     if max_norm is not None:
         renorm_(weight, input, max_norm, norm_type)
     if sparse and sparse_gradient.wanted_for(weight):
-        rows = _embedding(weight.detach(), input, padding)
-        return sparse_gradient.attach(
-            rows, weight, input, scale_grad_by_freq=scale_grad_by_freq, padding_idx=padding
-        )
+        return _sparse_embedding(weight, input, padding, scale_grad_by_freq)
     return _embedding(weight, input, padding, scale_grad_by_freq)
+
+
+def _attached_embedding(
+    weight: Tensor, indices: Tensor, padding_idx: int, scale_grad_by_freq: bool
+) -> Tensor:
+    rows = _embedding(weight.detach(), indices, padding_idx)
+    return sparse_gradient.attach(
+        rows, weight, indices, scale_grad_by_freq=scale_grad_by_freq, padding_idx=padding_idx
+    )
+
+
+def _save_for_sparse_embedding(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    weight, indices, padding_idx, scale_grad_by_freq = inputs
+    options = weight.shape[0], scale_grad_by_freq, "none", False, padding_idx
+    sparse_gradient.save(ctx, weight, (indices, None, None, None), options)
 
 
 def _save_for_embedding(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -117,6 +129,13 @@ def adjoint(
 
 
 _embedding = register_autograd("embedding", ["weight"], _backward_of_embedding, _save_for_embedding)
+_sparse_embedding = eager_call(
+    "embedding",
+    ["weight"],
+    sparse_gradient.backward,
+    _save_for_sparse_embedding,
+    _attached_embedding,
+)
 _embedding_dense_backward = register_autograd(
     "embedding_dense_backward",
     ["grad_output"],

@@ -22,5 +22,6 @@ takes the backwards of one thread at a time.
 
 from .attach import attach, attach_tables, wanted_for
 from .coo import coalesce
+from .eager import backward, save
 
-__all__ = ["attach", "attach_tables", "coalesce", "wanted_for"]
+__all__ = ["attach", "attach_tables", "backward", "coalesce", "save", "wanted_for"]

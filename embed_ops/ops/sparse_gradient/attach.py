@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import eager
 from .compiled import register_lowerings
-from .eager import Attach, AttachTables
 from .slot import SLOT, slot_of
 
 ops = torch.ops.embed_ops
@@ -67,7 +67,7 @@ def attach(
         _prepare(weight)
         slot = getattr(weight, SLOT)
         return ops.attach_gradient(output, slot.placeholder, slot.ticket, *tensors, *options)
-    return Attach.apply(output, weight, tensors, options)
+    return eager.attach(output, weight, tensors, options)
 
 
 def attach_tables(
@@ -99,4 +99,4 @@ def attach_tables(
             *tensors,
             *options,
         )
-    return AttachTables.apply(output, tensors, options, wanted, *weights)
+    return eager.attach_tables(output, weights, tensors, options, wanted)

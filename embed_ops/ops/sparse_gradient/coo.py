@@ -24,13 +24,15 @@ class Pairs:
         self, values: Sequence[Tensor], rows: Sequence[Tensor], num_embeddings: Sequence[int]
     ) -> None:
         self.values = values
-        self.rows = [table.to(torch.int64) for table in rows]
+        self.rows = [
+            table if table.dtype is torch.int64 else table.to(torch.int64) for table in rows
+        ]
         self.num_embeddings = num_embeddings
 
     def of_table(self, table: int) -> Pairs:
         return Pairs([self.values[table]], [self.rows[table]], [self.num_embeddings[table]])
 
-    def as_sparse(self, shape: Sequence[int]) -> Tensor:
+    def as_sparse(self, shape: torch.Size) -> Tensor:
         """The gradient of a weight of this shape that is all of these tables: coalesced.
 
         A table is a matrix whose rows are sparse. Of several tables in one weight, packed (1-D) or
@@ -67,16 +69,21 @@ def _columns(table: Tensor) -> Tensor:
     return torch.arange(table.shape[1], device=table.device)
 
 
-def _coalesced(indices: Tensor, values: Tensor, shape: Sequence[int]) -> Tensor:
+def _coalesced(indices: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
     return _sparse(indices, values, shape, is_coalesced=True)
 
 
 def _sparse(
-    indices: Tensor, values: Tensor, shape: Sequence[int], is_coalesced: bool = False
+    indices: Tensor, values: Tensor, shape: torch.Size, is_coalesced: bool = False
 ) -> Tensor:
-    # As check_invariants=False, which torch 2.11 still warns about.
-    with torch.sparse.check_sparse_tensor_invariants(enable=False):
-        return torch.sparse_coo_tensor(indices, values, tuple(shape), is_coalesced=is_coalesced)
+    # As check_invariants=False, which torch 2.11 still warns about; and as torch.sparse's context,
+    # which takes half as long as the tensor.
+    checks = torch._C._check_sparse_tensor_invariants()
+    torch._C._set_check_sparse_tensor_invariants(False)
+    try:
+        return torch.sparse_coo_tensor(indices, values, shape, is_coalesced=is_coalesced)
+    finally:
+        torch._C._set_check_sparse_tensor_invariants(checks)
 
 
 def coalesce(gradient: Tensor) -> Tensor:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from .._registration import Gradients
+from .._registration import Gradients, autograd_function
 from .coo import Pairs, coalesce
 
 # The attribute of a weight.
@@ -46,8 +46,8 @@ class Slot:
         self.placeholder = torch.zeros(
             (), device=weight.device, dtype=weight.dtype, requires_grad=True
         )
-        self.placeholder.register_post_accumulate_grad_hook(_Hook(self.collect))
-        weight.register_post_accumulate_grad_hook(_Hook(self.keep_coalesced))
+        self.placeholder.register_post_accumulate_grad_hook(_Hook(self, Slot.collect))
+        weight.register_post_accumulate_grad_hook(_Hook(self, Slot.keep_coalesced))
         _slots[number] = self
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -71,28 +71,30 @@ class Slot:
 
     def collect(self, placeholder: Tensor) -> None:
         """Hands what this backward has deposited to autograd, as the gradient of the weight."""
-        placeholder.grad = None
+        unused, placeholder.grad = placeholder.grad, None
         deposits = self._deposits.pop(torch._C._current_graph_task_id(), _Deposits())
         weight = self._weight()
         while deposits and weight is not None:
             with torch.enable_grad():
-                carrier = _Carry.apply(weight, self, [deposits.pop(0)])
-            # What carrier.backward() does; its checks take longer than the engine. _Carry looks at
-            # no gradient.
+                carrier = _carry(weight, self, [deposits.pop(0)])
+            # What carrier.backward() does; its checks take longer than the engine. The node looks
+            # at no gradient.
             torch.autograd.Variable._execution_engine.run_backward(
-                (carrier,), (carrier.detach(),), False, False, (), True, True
+                (carrier,), (unused,), False, False, (), True, True
             )
 
-    def as_gradient(self, pairs: Pairs, shape: Sequence[int]) -> Tensor:
+    def as_gradient(self, pairs: Pairs, shape: torch.Size) -> Tensor:
         gradient = pairs.as_sparse(shape)
         self._made = StorageWeakRef(gradient._values().untyped_storage())
         return gradient
 
     def keep_coalesced(self, weight: Tensor) -> None:
         gradient = weight.grad
-        if gradient is None or gradient.layout != torch.sparse_coo or gradient.is_coalesced():
+        if gradient is None or not gradient.is_sparse or gradient.is_coalesced():
             return
-        if self._made == StorageWeakRef(gradient._values().untyped_storage()):
+        # No other storage has the address of one that a reference is kept to, if but a weak one.
+        storage = gradient._values().untyped_storage()
+        if self._made is not None and self._made.cdata == storage._cdata:
             gradient._coalesced_(True)
         else:
             weight.grad = coalesce(gradient)
@@ -101,27 +103,28 @@ class Slot:
 class _Hook:
     """Calls a slot's method, while there is the slot: a weight's hooks must not keep the weight."""
 
-    def __init__(self, method: Callable[[Tensor], None]) -> None:
-        self._method = weakref.WeakMethod(method)
+    def __init__(self, slot: Slot, method: Callable[[Slot, Tensor], None]) -> None:
+        self._slot = weakref.ref(slot)
+        self._method = method
 
     def __call__(self, tensor: Tensor) -> None:
-        method = self._method()
-        if method is not None:
-            method(tensor)
+        slot = self._slot()
+        if slot is not None:
+            self._method(slot, tensor)
 
 
-class _Carry(torch.autograd.Function):
-    """Carries a gradient to a weight."""
+def _take(ctx: Any, weight: Tensor, slot: Slot, deposit: list[Pairs]) -> Tensor:
+    ctx.slot, ctx.deposit, ctx.shape = slot, deposit, weight.shape
+    return slot.placeholder.detach()  # A tensor that costs no launch.
 
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, slot: Slot, deposit: list[Pairs]) -> Tensor:
-        ctx.slot, ctx.deposit, ctx.shape = slot, deposit, weight.shape
-        return slot.placeholder.detach()  # A tensor that costs no launch.
 
-    @staticmethod
-    def backward(ctx: Any, _: Tensor) -> Gradients:
-        # Nothing else may keep the values, or autograd copies them.
-        return ctx.slot.as_gradient(ctx.deposit.pop(), ctx.shape), None, None
+def _hand_over(ctx: Any, _: Tensor) -> Gradients:
+    # Nothing else may keep the values, or autograd copies them.
+    return ctx.slot.as_gradient(ctx.deposit.pop(), ctx.shape), None, None
+
+
+# Carries a gradient to a weight.
+_carry = autograd_function("Carry", _take, _hand_over)
 
 
 def slot_of(weight: Tensor) -> Slot:
