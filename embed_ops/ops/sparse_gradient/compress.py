@@ -14,6 +14,11 @@ from .coo import Pairs
 
 ops = torch.ops.embed_ops
 
+# An OpOverload is but a Python function around its _op.
+_of_rows = ops.embedding_compressed_backward.default._op
+_of_bags = ops.embedding_bag_compressed_backward.default._op
+_of_tables = ops.multi_embedding_compressed_backward.default._op
+
 
 def compressed(
     grad_output: Tensor,
@@ -30,11 +35,11 @@ def compressed(
     """That of a single table; ``mode`` is that of the bags, or ``"none"``."""
     with below_autograd():
         if mode == "none":
-            values, rows = ops.embedding_compressed_backward.default(
+            values, rows = _of_rows(
                 grad_output, indices, num_weights, padding_idx, scale_grad_by_freq
             )
         else:
-            values, rows = ops.embedding_bag_compressed_backward.default(
+            values, rows = _of_bags(
                 grad_output,
                 indices,
                 offsets,
@@ -60,7 +65,7 @@ def compressed_tables(
 ) -> Pairs:
     """That of all tables together."""
     with below_autograd():
-        values, rows = ops.multi_embedding_compressed_backward.default(
+        values, rows = _of_tables(
             grad_output, indices, num_embeddings, embedding_dims, offsets, mode, per_sample_weights
         )
     return Pairs(values, rows, num_embeddings)
