@@ -1,8 +1,9 @@
-"""The command line: ``python -m bench run | plot | compare | list``."""
+"""The command line: ``python -m bench run | plot | compare | profile | counters | list``."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -11,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from . import ceilings, commands, compare, environment, records, report
-from .peers import UnknownPeerError, all_peers, choose
+from . import ceilings, commands, compare, counters, environment, records, report
+from .peers import UnknownPeerError, UnsupportedError, all_peers, choose
 from .run import DeviceLostError, Options, run_suite
-from .suites import SUITES, FilterError, Suite
+from .suites import SUITES, Context, FilterError, Suite
 from .timing import BUDGET_S
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "float16", "bfloat16")}
@@ -34,7 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.command_line = sys.argv[1:] if arguments is None else list(arguments)
     try:
         return options.command(options)
-    except (UsageError, UnknownPeerError, FilterError, records.RecordsError) as error:
+    except (
+        UsageError,
+        UnknownPeerError,
+        FilterError,
+        records.RecordsError,
+        counters.CountersError,
+    ) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     except DeviceLostError as error:
@@ -49,20 +56,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="See bench/README.md.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="measure one or more suites")
-    run.add_argument("suites", nargs="+", metavar="SUITE", help="of `list`, or all")
-    run.add_argument("--device", default=None, help="cuda (default where there is one) or cpu")
-    run.add_argument("--peers", default=None, help="names of `list`, by commas, or all")
-    run.add_argument("--dtype", default="float32", help=f"by commas, of {', '.join(DTYPES)}")
-    run.add_argument("--index-dtype", default="int64", help="int64, int32 or both by a comma")
-    run.add_argument(
+    # What is to be called, whatever is done with it.
+    chosen = argparse.ArgumentParser(add_help=False)
+    chosen.add_argument("suites", nargs="+", metavar="SUITE", help="of `list`, or all")
+    chosen.add_argument("--device", default=None, help="cuda (default where there is one) or cpu")
+    chosen.add_argument("--peers", default=None, help="names of `list`, by commas, or all")
+    chosen.add_argument("--dtype", default="float32", help=f"by commas, of {', '.join(DTYPES)}")
+    chosen.add_argument("--index-dtype", default="int64", help="int64, int32 or both by a comma")
+    chosen.add_argument(
         "--filter",
         action="append",
         default=[],
         metavar="AXIS=VALUE,...",
         help="only these values of an axis of the suite; may be given for several axes",
     )
-    run.add_argument("--quick", action="store_true", help="a small grid, to see that all works")
+    chosen.add_argument("--quick", action="store_true", help="a small grid, to see that all works")
+    chosen.add_argument(
+        "--cuembed-lib", default=None, help="library of cuEmbed's ops (CUEMBED_LIB)"
+    )
+
+    run = commands.add_parser("run", parents=[chosen], help="measure one or more suites")
     run.add_argument("--out", type=Path, default=None, help="folder; default build/bench/DEVICE")
     run.add_argument("--resume", action="store_true", help="keep the rows there, measure the rest")
     run.add_argument(
@@ -74,10 +87,19 @@ def _parser() -> argparse.ArgumentParser:
         help="under deterministic algorithms, or without and with them",
     )
     run.add_argument("--static-shapes", action="store_true", help="compile for every shape")
-    run.add_argument("--cuembed-lib", default=None, help="library of cuEmbed's ops (CUEMBED_LIB)")
     run.add_argument("--budget-ms", type=float, default=1e3 * BUDGET_S, help="per row, device time")
     run.add_argument("--time-limit", type=float, default=None, metavar="S", help="stop after S s")
     run.set_defaults(command=_run)
+
+    profile = commands.add_parser(
+        "profile", parents=[chosen], help="call each cell once, for a profiler (ncu, nsys)"
+    )
+    profile.set_defaults(command=_profile)
+
+    count = commands.add_parser("counters", help="a table of what ncu read of `profile`")
+    count.add_argument("file", type=Path, nargs="?", help="its CSV file")
+    count.add_argument("--metrics", action="store_true", help="the names to give ncu instead")
+    count.set_defaults(command=_counters)
 
     draw = commands.add_parser("plot", help="pictures and summary of a folder of results")
     draw.add_argument("dir", type=Path)
@@ -157,6 +179,37 @@ def _run(options: argparse.Namespace) -> int:
             print("bench: out of time; --resume continues")
             break
     return status
+
+
+def _profile(options: argparse.Namespace) -> int:
+    device = _device(options.device)
+    if device.type != "cuda":
+        raise UsageError("profile needs a CUDA device: it marks calls for CUDA's profilers")
+    everyone = all_peers(options.cuembed_lib)
+    for suite in _suites(options.suites):
+        names = _peer_names(options.peers, suite, list(everyone), options.quick)
+        peers, _ = choose(everyone, names, device)
+        for dtype in _named(DTYPES, options.dtype, "dtype"):
+            for index_dtype in _named(INDEX_DTYPES, options.index_dtype, "index dtype"):
+                context = Context(device, dtype, index_dtype, options.quick)
+                for cell in suite.cells(options.quick, _filters(options.filter)):
+                    problem = suite.build(cell, context)
+                    for peer in peers:
+                        values = [f"{name}={value}" for name, value in cell.items()]
+                        label = [suite.name, peer.name, str(dtype).removeprefix("torch."), *values]
+                        with contextlib.suppress(UnsupportedError), peer.settings():
+                            counters.call_once(" ".join(label), peer.prepare(problem).run)
+    return 0
+
+
+def _counters(options: argparse.Namespace) -> int:
+    if options.metrics:
+        print(",".join(metric.name for metric in counters.METRICS))
+    elif options.file is None:
+        raise UsageError("counters needs a CSV file of ncu, or --metrics")
+    else:
+        print(counters.table(options.file))
+    return 0
 
 
 def _plot(options: argparse.Namespace) -> int:
