@@ -405,7 +405,7 @@ def test_autograd_grad_and_weights_that_are_results(device: str) -> None:
     ],
     ids=["rows", "bags", "tables"],
 )
-def test_what_is_looked_up_can_be_changed_in_place(
+def test_what_is_looked_up_without_weights_can_be_changed_in_place(
     lookup: Callable[[Tensor, Tensor], Tensor], device: str
 ) -> None:
     weight = torch.randn(ROWS, WIDTH, device=device, requires_grad=True)
@@ -413,6 +413,17 @@ def test_what_is_looked_up_can_be_changed_in_place(
     (expected,) = torch.autograd.grad(2 * lookup(indices, weight).sum(), weight)
     lookup(indices, weight).mul_(2).sum().backward()
     torch.testing.assert_close(weight.grad.to_dense(), expected.to_dense())
+
+
+@pytest.mark.parametrize("lookup", [embed_ops.embedding, embed_ops.embedding_bag])
+def test_a_traced_lookup_takes_other_indices(lookup: Callable[..., Tensor]) -> None:
+    weight = torch.randn(ROWS, WIDTH, requires_grad=True)
+    indices = data(0, "cpu")
+    traced = torch.jit.trace(
+        lambda i, w: lookup(i, w, sparse=True).sin(), (indices, weight), check_trace=False
+    )
+    other = indices.flip(0)
+    torch.testing.assert_close(traced(other, weight), lookup(other, weight).sin())
 
 
 def test_transforms_are_refused() -> None:

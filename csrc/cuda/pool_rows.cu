@@ -87,11 +87,11 @@ void pool_tables(Cuda& cuda, const Gather& problem, int64_t vec_bytes) {
   });
 }
 
-// Whether 32 bits are enough to number rows and to count lookups and bags, those included that the
-// last block has too many of.
+// Whether 32 bits are enough to number rows and, with a sign, to count lookups and bags, those
+// included that the last block and the last step have too many of.
 bool fits_32_bits(const Gather& problem) {
   constexpr int64_t kLimit = 0xffffffffLL;
-  constexpr int64_t kMostLookups = int64_t{1} << 30;
+  constexpr int64_t kMostLookups = (int64_t{1} << 31) - (int64_t{1} << 16);
   const Lookups& lookups = problem.lookups;
   const bool counts_fit = lookups.num_indices <= kMostLookups && lookups.num_bags() <= kMostLookups;
   return counts_fit &&

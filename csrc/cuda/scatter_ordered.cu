@@ -55,10 +55,10 @@ class OrderedScatter {
     // Mode max counts a row once per sample, which it sees where a sample's lookups are neighbours.
     const bool stable = problem_.deterministic || lookups.mode == Mode::kMax || plan_sorts(count_);
     if (stable && has_all_tables && plan_zeroes_first(bytes_of_gradient())) {
-      order_stably(fill_zero(cuda_, problem_), vec_bytes);
+      order_stably(vec_bytes);
     } else {
       zero_counters();
-      stable ? order_stably(cuda_.has_early_launch(), vec_bytes) : order_by_counting(vec_bytes);
+      stable ? order_stably(vec_bytes) : order_by_counting(vec_bytes);
     }
     reduce(vec_bytes);
   }
@@ -103,8 +103,8 @@ class OrderedScatter {
     return bytes;
   }
 
-  // Zeros for the counters. There is one more of them than there are rows: a scan then ends with
-  // the number of lookups that count.
+  // Zeros for the counters, and for one more: a scan of all then ends with the number of lookups
+  // that count.
   void zero_counters() {
     counts_ = cuda_.workspace<Key>(num_counters_ + 1);
     const auto bytes = static_cast<int64_t>((num_counters_ + 1) * sizeof(Key));
@@ -145,11 +145,14 @@ class OrderedScatter {
         factors_, starts, rows, ranks, counters_, order_);
   }
 
-  // `early`: the kernel before it lets others begin. With the counters, if there are any.
-  void order_stably(bool early, int64_t vec_bytes) {
+  // With the counters, if there are any. Otherwise zeros to all come first, and the kernel that
+  // lists lookups does not wait for them: so they come after all allocations, each of which may
+  // launch a kernel of torch's own (torch.utils.deterministic.fill_uninitialized_memory).
+  void order_stably(int64_t vec_bytes) {
     Key* rows = cuda_.workspace<Key>(count_);
     Key* lookups = cuda_.workspace<Key>(count_);
     Key* ordered_lookups = cuda_.workspace<Key>(count_);
+    const bool early = counts_ == nullptr ? fill_zero(cuda_, problem_) : cuda_.has_early_launch();
     launch_on(
         cuda_.stream(), early, list_lookups_kernel<Key, Index, Tables>, plan(), 0, tables_,
         sources_, range_.first, range_.count, counters_, counts_, rows, lookups,

@@ -64,7 +64,7 @@ struct PoolPlan {
 
 // Whether the lanes that pool bags take twice as many columns, `columns`: half as many warps then
 // have the work around a bag to do. Where eight lanes are left, which share the reading of indices;
-// of long bags of 32-bit rows more rows in flight are worth more.
+// of long bags of longer elements than 16 bits more rows in flight are worth more.
 inline bool plan_takes_twice(int64_t dim, int64_t columns, int64_t element_bytes, int64_t length) {
   constexpr int64_t kLeastLanes = 8;
   constexpr int64_t kLongBag = 64;

@@ -22,7 +22,7 @@ constexpr int kPoolThreads = 256;
 constexpr int kPoolWarps = kPoolThreads / 32;
 constexpr int kMostPoolUnroll = 8;
 
-// The rows that a lane reads together: those that fill 32 registers.
+// The rows that a lane reads together: at most those that fill 32 registers.
 template <class T, class Columns>
 __host__ __device__ constexpr int pool_unroll() {
   return sizeof(T) * Columns::kColumns > 16 ? kMostPoolUnroll / 2 : kMostPoolUnroll;

@@ -41,8 +41,9 @@ def _record(
     if in_transform():
         raise RuntimeError("sparse=True: expected no transform of torch.func, got one")
     # An output without a history gets this one. One that has its own is an input, and autograd
-    # returns a view of it.
-    before = output if output.requires_grad else None
+    # returns a view of it. A tracer sees inputs only.
+    is_input = output.requires_grad or torch._C._get_tracing_state() is not None
+    before = output if is_input else None
     return apply(arguments, before, *map(unwrap_if_dead, weights))
 
 
@@ -78,7 +79,7 @@ def backward(ctx: Any, grad_output: Tensor) -> Gradients:
 def _forward(ctx: Any, arguments: tuple[Any, ...], before: Tensor | None, weight: Tensor) -> Tensor:
     output, tensors, options = arguments
     save(ctx, weight, tensors, options)
-    return output
+    return output if before is None else before
 
 
 def _backward(ctx: Any, grad_output: Tensor) -> Gradients:
@@ -95,7 +96,7 @@ def _forward_of_tables(
         for number, weight in enumerate(weights)
     ]
     ctx.save_for_backward(*tensors)
-    return output
+    return output if before is None else before
 
 
 @_once

@@ -78,9 +78,10 @@ class Slot:
             with torch.enable_grad():
                 carrier = _carry(weight, self, [deposits.pop(0)])
             # What carrier.backward() does; its checks take longer than the engine. The node looks
-            # at no gradient.
+            # at no gradient, but the engine wants one.
+            gradient = carrier.detach() if unused is None else unused
             torch.autograd.Variable._execution_engine.run_backward(
-                (carrier,), (unused,), False, False, (), True, True
+                (carrier,), (gradient,), False, False, (), True, True
             )
 
     def as_gradient(self, pairs: Pairs, shape: torch.Size) -> Tensor:
