@@ -77,6 +77,9 @@ Fill fill(int64_t lanes, int64_t rows) {
   const FillPlan p = plan_fill(lanes, rows);
   return {p.lanes, p.groups, p.num_blocks};
 }
+Launch fill_tables(int64_t lanes, int64_t rows, int64_t tables) {
+  return flat(plan_fill_tables(lanes, rows, tables));
+}
 Launch fill_zero(int64_t chunks) {
   return flat(plan_fill_zero(chunks));
 }
@@ -197,6 +200,7 @@ SIGNATURES = {
     "lane": (I64, [ctypes.c_int, ctypes.c_int, I64, *[ctypes.c_int] * 3, ctypes.POINTER(Lane)]),
     "atomic": (Launch, [I64, I64, I64, ctypes.c_int]),
     "fill": (Fill, [I64, I64]),
+    "fill_tables": (Launch, [I64, I64, I64]),
     "fill_zero": (Launch, [I64]),
     "chunk": (Chunks, [ctypes.POINTER(I64), ctypes.POINTER(I64), ctypes.c_int, I64]),
     "sorted_tiles": (Tiles, [I64, I64, ctypes.c_int]),
@@ -346,6 +350,7 @@ def test_fills_cover_every_row(plans, lanes, rows):
     assert 1 <= plan.lanes <= lanes
     assert plan.groups >= 1 and plan.lanes * plan.groups <= 256
     assert (plan.blocks - 1) * 8 * plan.groups < rows <= plan.blocks * 8 * plan.groups
+    assert is_legal(plans.fill_tables(lanes, rows, 26))
 
 
 @pytest.mark.parametrize(

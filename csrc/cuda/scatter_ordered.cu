@@ -59,6 +59,9 @@ class OrderedScatter {
     } else {
       zero_counters();
       stable ? order_stably(vec_bytes) : order_by_counting(vec_bytes);
+      if constexpr (Tables::kMaxTables > 1) {
+        fill_tables(vec_bytes);
+      }
     }
     reduce(vec_bytes);
   }
@@ -112,21 +115,56 @@ class OrderedScatter {
     fill_zero(cuda_, counters);
   }
 
-  // Launches a kernel whose first blocks do their own work, and the others write zeros to the rows
-  // that nobody names, where that is still to be done.
+  using Unnamed =
+      std::conditional_t<Tables::kMaxTables == 1, UnnamedRows<Rows, Key>, NoUnnamedRows>;
+
+  Unnamed unnamed_rows(int64_t vec_bytes) const {
+    if constexpr (Tables::kMaxTables == 1) {
+      const auto element_bytes = static_cast<int>(sizeof(T));
+      return {
+          rows_of_tables(),
+          counters_,
+          counts_,
+          range_.num_rows,
+          element_bytes,
+          static_cast<int>(vec_bytes),
+          plan_fill(ceil_div(range_.widest * element_bytes, vec_bytes), range_.num_rows)};
+    } else {
+      return {};
+    }
+  }
+
+  // Launches a kernel whose first blocks do their own work, and of one table the others write zeros
+  // to the rows that nobody names, where that is still to be done.
   template <class Kernel, class... Arguments>
   void follow_filling(int64_t vec_bytes, Kernel kernel, const Arguments&... arguments) {
-    const auto element_bytes = static_cast<int>(sizeof(T));
-    const FillPlan fill =
-        plan_fill(ceil_div(range_.widest * element_bytes, vec_bytes), range_.num_rows);
     Plan launch = plan();
     const auto blocks = static_cast<unsigned>(launch.grid_x);
-    launch.grid_x += counts_ == nullptr || problem_.already_zero ? 0 : fill.num_blocks;
-    follow(
-        cuda_, kernel, launch, arguments..., blocks,
-        UnnamedRows<Rows, Key>{
-            rows_of_tables(), counters_, counts_, range_.num_rows, element_bytes,
-            static_cast<int>(vec_bytes), fill});
+    const Unnamed unnamed = unnamed_rows(vec_bytes);
+    if constexpr (Tables::kMaxTables == 1) {
+      const bool fills = counts_ != nullptr && !problem_.already_zero;
+      launch.grid_x += fills ? unnamed.plan.num_blocks : 0;
+    }
+    follow(cuda_, kernel, launch, arguments..., blocks, unnamed);
+  }
+
+  // Zeros to the rows of several tables that nobody names.
+  void fill_tables(int64_t vec_bytes) {
+    const auto fill = [&](auto vec) {
+      constexpr int kVec = decltype(vec)::value;
+      follow(
+          cuda_, fill_unnamed_kernel<T, kVec, Tables, Key>,
+          plan_fill_tables(ceil_div(range_.widest, kVec), range_.num_rows, range_.count), tables_,
+          counters_, counts_);
+    };
+    if (problem_.already_zero) {
+      return;
+    }
+    if constexpr (sizeof(Key) == sizeof(uint64_t)) {
+      fill(Constant<1>{});
+    } else {
+      dispatch_vec<T>(vec_bytes, fill);
+    }
   }
 
   void order_by_counting(int64_t vec_bytes) {
@@ -141,8 +179,8 @@ class OrderedScatter {
           workspace, bytes, counts_, starts, num_counters_ + 1, cuda_.stream());
     });
     follow_filling(
-        vec_bytes, place_lookups_kernel<Key, Acc<T>, Index, UnnamedRows<Rows, Key>>, sources_,
-        factors_, starts, rows, ranks, counters_, order_);
+        vec_bytes, place_lookups_kernel<Key, Acc<T>, Index, Unnamed>, sources_, factors_, starts,
+        rows, ranks, counters_, order_);
   }
 
   // With the counters, if there are any. Otherwise zeros to all come first, and the kernel that
@@ -163,8 +201,8 @@ class OrderedScatter {
           bits_for(range_.num_rows), cuda_.stream());
     });
     follow_filling(
-        vec_bytes, name_sources_kernel<Key, Acc<T>, Index, UnnamedRows<Rows, Key>>, sources_,
-        factors_, ordered_lookups, order_);
+        vec_bytes, name_sources_kernel<Key, Acc<T>, Index, Unnamed>, sources_, factors_,
+        ordered_lookups, order_);
   }
 
   void reduce(int64_t vec_bytes) {

@@ -147,6 +147,15 @@ inline FillPlan plan_fill(int64_t lanes, int64_t num_rows) {
   return plan;
 }
 
+// The same of several tables: one group of lanes per row of each of `num_tables` tables that share
+// `num_rows` rows.
+inline Plan plan_fill_tables(int64_t lanes, int64_t num_rows, int64_t num_tables) {
+  Plan plan = plan_lanes(std::min<int64_t>(lanes, 64));
+  plan.grid_x = ceil_div(ceil_div(num_rows, num_tables), 8 * plan.block_y);
+  plan.grid_y = num_tables;
+  return plan;
+}
+
 // How the lookups of a sorted gradient (kernels/runs.cuh) are cut into tiles, one warp each.
 struct TilePlan {
   Plan launch;

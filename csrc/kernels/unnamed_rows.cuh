@@ -1,4 +1,6 @@
-// Zeros for the rows that no lookup names: whose count (kernels/order.cuh) is zero.
+// Zeros for the rows that no lookup names: whose count (kernels/order.cuh) is zero. Of one table,
+// blocks of the kernel before the sums write them; of several, a kernel of its own, each of whose
+// blocks stays in one table: looking up the table of every row takes longer.
 
 #pragma once
 
@@ -61,5 +63,42 @@ struct UnnamedRows {
     }
   }
 };
+
+// In its place where a kernel writes no zeros.
+struct NoUnnamedRows {
+  __device__ __forceinline__ void fill(unsigned /*block*/) const {}
+};
+
+// Threads: x = lane, y = row; grid y = table. Each thread has the counts of kUnroll rows in flight.
+template <class T, int kVec, class Tables, class Key>
+__global__ void __launch_bounds__(256) fill_unnamed_kernel(
+    const __grid_constant__ Tables gradients,
+    CounterShape counters,
+    const Key* __restrict__ counts) {
+  follow_the_chain();
+  constexpr int kUnroll = 8;
+  const Segment<T> segment = gradients.of_place(blockIdx.y);
+  const int64_t step = int64_t{gridDim.x} * blockDim.y;
+  for (int64_t first = int64_t{blockIdx.x} * blockDim.y + threadIdx.y; first < segment.num_rows;
+       first += step * kUnroll) {
+    bool unnamed[kUnroll];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      const int64_t row = first + u * step;
+      unnamed[u] = row < segment.num_rows &&
+          counts[counters.of_row(static_cast<Key>(segment.first_row + row))] == 0;
+    }
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      if (unnamed[u]) {
+        T* row = segment.row(first + u * step);
+        for (int64_t column = threadIdx.x * kVec; column < segment.dim;
+             column += blockDim.x * kVec) {
+          *reinterpret_cast<Vec<T, kVec>*>(row + column) = zeros<T, kVec>();
+        }
+      }
+    }
+  }
+}
 
 } // namespace embed_ops
