@@ -218,7 +218,7 @@ __device__ __forceinline__ void pool_part(
 struct PoolShape {
   TeamShape team;  // of one table; of several, each has its own
   int crew_shift;  // 2^crew_shift lanes, if a team is not larger
-  int warps_shift; // 2^warps_shift warps; 1 if crews are smaller than warps
+  int warps_shift; // 2^warps_shift warps; one if crews are smaller than that
 
   PoolShape(const PoolPlan& plan)
       : team(plan.lanes, kTeamLanes),
