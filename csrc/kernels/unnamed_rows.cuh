@@ -1,6 +1,6 @@
 // Zeros for the rows that no lookup names: whose count (kernels/order.cuh) is zero. Of one table,
 // blocks of the kernel before the sums write them; of several, a kernel of its own, each of whose
-// blocks stays in one table: looking up the table of every row takes longer.
+// blocks stays in one table and need not look up that of every row.
 
 #pragma once
 

@@ -71,7 +71,7 @@ class Slot:
 
     def collect(self, placeholder: Tensor) -> None:
         """Hands what this backward has deposited to autograd, as the gradient of the weight."""
-        unused, placeholder.grad = placeholder.grad, None
+        placeholder.grad = None
         deposits = self._deposits.pop(torch._C._current_graph_task_id(), _Deposits())
         weight = self._weight()
         while deposits and weight is not None:
@@ -79,9 +79,8 @@ class Slot:
                 carrier = _carry(weight, self, [deposits.pop(0)])
             # What carrier.backward() does; its checks take longer than the engine. The node looks
             # at no gradient, but the engine wants one.
-            gradient = carrier.detach() if unused is None else unused
             torch.autograd.Variable._execution_engine.run_backward(
-                (carrier,), (gradient,), False, False, (), True, True
+                (carrier,), (carrier.detach(),), False, False, (), True, True
             )
 
     def as_gradient(self, pairs: Pairs, shape: torch.Size) -> Tensor:
