@@ -76,16 +76,18 @@ __device__ __forceinline__ void sum_runs(
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       const bool inside = step + u >= begin && step + u < end;
-      if (inside && lookups[u].row() != row) {
-        if (in_head) {
-          head = sum;
-          in_head = false;
-        } else {
-          finish(row, sum);
-        }
-        row = lookups[u].row();
-        sum = zeros<Acc<T>, kColumns>();
+      const bool ends = inside && lookups[u].row() != row;
+      if (ends && !in_head) {
+        finish(row, sum);
       }
+      // Selected and not in branches, of which there would be kUnroll.
+#pragma unroll
+      for (int i = 0; i < kColumns; ++i) {
+        head.v[i] = ends && in_head ? sum.v[i] : head.v[i];
+        sum.v[i] = ends ? Acc<T>(0) : sum.v[i];
+      }
+      row = ends ? lookups[u].row() : row;
+      in_head = in_head && !ends;
       Acc<T> by = Acc<T>(1);
       if constexpr (kFactors) {
         // Of lookups outside nothing is known, and not even zero times that need be zero.

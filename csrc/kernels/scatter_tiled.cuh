@@ -56,9 +56,10 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
   constexpr int kColumns = Columns::kColumns;
   constexpr int kLookups = 32 * kPerLane;
   constexpr int kPlaceBits = log2_of(kLookups);
+  constexpr bool kMany = Tables::kMaxTables > 1;
   __shared__ WarpTile<Acc<T>, kFactors ? kLookups : 1> tiles[kMostTileWarps];
   const bool reports = blockIdx.y == 0;
-  if (reports) {
+  if (kFactors && reports) {
     sources.lookups.check_offsets(sink);
   }
   auto& tile = tiles[threadIdx.x / 32];
@@ -72,13 +73,16 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
   constexpr unsigned kNowhere = ~0u;
   int64_t rows[kPerLane];
   unsigned places[kPerLane];
-  const SlotRange slots = sources.slots(first, last);
+  int64_t nothing_at = -1; // the position of an index that names no row
+  int nothing_in = 0;
+  const SlotRange slots = kFactors ? sources.slots(first, last) : SlotRange{};
 #pragma unroll
   for (int i = 0; i < kPerLane; ++i) {
     const int local = i * 32 + lane;
     places[i] = kNowhere;
     if (first + local <= last) {
-      const Source source = sources.at(first + local, slots);
+      const Source source = kFactors ? sources.at(first + local, slots)
+                                     : sources.template at_single<kMany>(first + local);
       const int64_t place = source.place - first_place;
       if (place >= 0 && place < num_places) {
         const auto segment = gradients.of_place(static_cast<int>(place));
@@ -96,17 +100,25 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
             tile.factors[local] = factors.of(source);
             tile.gradients[local] = source.sample * grad_stride;
           }
-        } else if (name == Named::kNothing && reports) {
-          sink.report(OffenceKind::kIndex, index, source.position, segment.num_rows, segment.table);
+        } else if (name == Named::kNothing) {
+          nothing_at = source.position;
+          nothing_in = static_cast<int>(place);
         }
       }
     }
   }
+  // Here and not above, where the code of a report would stand kPerLane times.
+  if (nothing_at >= 0 && reports) {
+    const auto segment = gradients.of_place(nothing_in);
+    sink.report(
+        OffenceKind::kIndex, lookups.indices[nothing_at], nothing_at, segment.num_rows,
+        segment.table);
+  }
   __syncwarp();
 
   // Warps begin at different rows: in step they would all add to the same ones at the same time.
-  const Key salt =
-      static_cast<Key>(static_cast<uint64_t>(number) * 0x9E3779B97F4A7C15u >> (64 - row_bits));
+  const Key salt = in_register(
+      static_cast<Key>(static_cast<uint64_t>(number) * 0x9E3779B97F4A7C15u >> (64 - row_bits)));
 
   struct Lookup {
     Key key;
@@ -135,14 +147,17 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
     warp_sort(keys);
     const Team team(threadIdx.x, lanes, kColumns, blockIdx.y, slice_lanes);
     const Columns columns(team, segment.dim);
-    const T* const grad_rows = grad_output + segment.column +
-        (kFactors ? 0 : (first - (first_place + place) * lookups.batch) * grad_stride);
+    const T* const grad_rows = in_register(
+        grad_output + segment.column +
+        (kFactors ? 0 : (first - (first_place + place) * lookups.batch) * grad_stride));
+    const auto stride = in_register(static_cast<uint64_t>(grad_stride));
     const auto take = [&](int i, int owner) {
       return Lookup{__shfl_sync(0xffffffffu, keys[i], owner)};
     };
     const auto read = [&](const Lookup& lookup) {
       // Of bags of one, tables lie one after the other, samples in their order.
-      const int64_t gradient = kFactors ? tile.gradients[lookup.at()] : lookup.at() * grad_stride;
+      const int64_t gradient =
+          kFactors ? tile.gradients[lookup.at()] : static_cast<int64_t>(lookup.at() * stride);
       return load_columns(columns, grad_rows + gradient);
     };
     const auto factor = [&](const Lookup& lookup, int, int) { return tile.factors[lookup.at()]; };
@@ -155,7 +170,7 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
     wait_for_dependency();
     sum_runs<T, kColumns, kPerLane, 8, kFactors>(0, count, team.size, take, read, factor, finish);
   };
-  if constexpr (Tables::kMaxTables == 1) {
+  if constexpr (!kMany) {
     scatter_table(0);
   } else {
     // Lookups of several tables in one tile are few: those of each table take a round.

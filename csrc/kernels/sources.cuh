@@ -55,14 +55,14 @@ struct SourcesView {
     if (lookups.offsets != nullptr) {
       return of_slot(v, slots);
     }
-    const int64_t hotness = lookups.hotness;
-    const int64_t bag = hotness == 1 ? v : divided(v, hotness, bags_per_lookup);
-    if (lookups.num_tables == 1) {
-      return {v, bag, 0, hotness};
-    }
-    const int64_t place = divided(bag, lookups.batch, tables_per_bag);
-    const int64_t sample = bag - place * lookups.batch;
-    return {lookups.single(sample, place) * hotness + v - bag * hotness, sample, place, hotness};
+    return of_fixed(v, lookups.hotness);
+  }
+
+  // Where every bag is known to be of one lookup, and kMany tells whether there are many tables: so
+  // that a kernel for these has code for nothing else.
+  template <bool kMany>
+  __device__ __forceinline__ Source at_single(int64_t v) const {
+    return kMany ? of_fixed(v, 1) : Source{v, v, 0, 1};
   }
 
  private:
@@ -75,6 +75,16 @@ struct SourcesView {
     const auto quotient = static_cast<int64_t>(static_cast<double>(value) * inverse);
     const int64_t rest = value - quotient * divisor;
     return quotient + (rest >= divisor) - (rest < 0);
+  }
+
+  __device__ __forceinline__ Source of_fixed(int64_t v, int64_t hotness) const {
+    const int64_t bag = hotness == 1 ? v : divided(v, hotness, bags_per_lookup);
+    if (lookups.num_tables == 1) {
+      return {v, bag, 0, hotness};
+    }
+    const int64_t place = divided(bag, lookups.batch, tables_per_bag);
+    const int64_t sample = bag - place * lookups.batch;
+    return {lookups.single(sample, place) * hotness + v - bag * hotness, sample, place, hotness};
   }
 
   // The last slot from `low` on whose bag begins at v or before; kNoBag stands before all.

@@ -1,5 +1,6 @@
 // A bitonic sort (K. Batcher, "Sorting networks and their applications", 1968) of the keys that a
-// warp holds in registers: no shared memory and no barrier.
+// warp holds in registers: no shared memory and no barrier. The steps of four keys per lane are a
+// loop and not unrolled: a kernel's first warps wait for code longer than for what a loop costs.
 
 #pragma once
 
@@ -7,28 +8,42 @@
 
 namespace embed_ops {
 
+template <class Key>
+__device__ __forceinline__ void order_pair(Key& first, Key& second, bool ascending) {
+  const Key low = min(first, second);
+  const Key high = max(first, second);
+  first = ascending ? low : high;
+  second = ascending ? high : low;
+}
+
 // Sorts 32 * kPerLane keys; the one of rank r ends in keys[r % kPerLane] of lane r / kPerLane.
 template <class Key, int kPerLane>
 __device__ __forceinline__ void warp_sort(Key (&keys)[kPerLane]) {
-  const int first = (threadIdx.x & 31) * kPerLane;
-#pragma unroll
-  for (int size = 2; size <= 32 * kPerLane; size *= 2) {
-#pragma unroll
+  static_assert(kPerLane == 1 || kPerLane == 4);
+  constexpr int kUnroll = kPerLane == 1 ? 5 : 1;
+  const int lane = threadIdx.x & 31;
+  if constexpr (kPerLane == 4) {
+    order_pair(keys[0], keys[1], true);
+    order_pair(keys[2], keys[3], false);
+  }
+  // Sizes in lanes: the keys of so many lanes become one sequence, up or down.
+#pragma unroll(kUnroll)
+  for (int size = kPerLane == 1 ? 2 : 1; size <= 32; size *= 2) {
+    const bool ascending = (lane & size) == 0;
+#pragma unroll(kUnroll)
     for (int stride = size / 2; stride > 0; stride /= 2) {
+      const bool keeps_low = ((lane & stride) == 0) == ascending;
 #pragma unroll
       for (int i = 0; i < kPerLane; ++i) {
-        const bool ascending = ((first + i) & size) == 0;
-        if (stride >= kPerLane) {
-          const Key other = __shfl_xor_sync(0xffffffffu, keys[i], stride / kPerLane);
-          const bool lower = ((first + i) & stride) == 0;
-          keys[i] = lower == ascending ? min(keys[i], other) : max(keys[i], other);
-        } else if ((i & stride) == 0) {
-          const Key low = min(keys[i], keys[i | stride]);
-          const Key high = max(keys[i], keys[i | stride]);
-          keys[i] = ascending ? low : high;
-          keys[i | stride] = ascending ? high : low;
-        }
+        const Key other = __shfl_xor_sync(0xffffffffu, keys[i], stride);
+        keys[i] = keeps_low ? min(keys[i], other) : max(keys[i], other);
       }
+    }
+    if constexpr (kPerLane == 4) {
+      order_pair(keys[0], keys[2], ascending);
+      order_pair(keys[1], keys[3], ascending);
+      order_pair(keys[0], keys[1], ascending);
+      order_pair(keys[2], keys[3], ascending);
     }
   }
 }
