@@ -122,6 +122,31 @@ def test_transpose_and_compress(device: str, given_bags: dict[str, Any]) -> None
     embed_ops.check_errors()
 
 
+# On CUDA other numbers of lookups are sorted, and their runs numbered, in other ways
+# (csrc/kernels/plan.h), and other numbers of rows take other passes.
+@pytest.mark.parametrize("count", [4096, 4097, 6145, 2**17, 2**17 + 1, 2**19, 2**19 + 1])
+@pytest.mark.parametrize("rows", [1, 3, 255, 1023, 1024, 2**18 + 1, 2**20, 2**21 - 1, 2**31 - 1])
+def test_order_of_many_lookups(count: int, rows: int, device: str) -> None:
+    generator = torch.Generator().manual_seed(count + rows)
+    skewed = torch.rand(count, generator=generator, dtype=torch.float64) ** 3
+    indices = (skewed * rows).long().clamp_(max=rows - 1)
+    indices[::5] = rows // 2  # one row is popular
+    padding = rows // 3
+    row_ids = torch.arange(count)
+    transposed = index_transforms.transpose(
+        indices.to(device), row_ids.to(device), rows, padding_idx=padding
+    )
+    keys = torch.where(indices == padding, 2**40, indices)
+    keys, order = keys.sort(stable=True)
+    assert torch.equal(transposed.row_ids.cpu(), order)
+    assert torch.equal(transposed.indices.cpu(), torch.where(keys == 2**40, -1, keys))
+    runs = index_transforms.compressed_indices(transposed.indices, False)
+    unique, inverse, counts = keys[keys < 2**40].unique(return_inverse=True, return_counts=True)
+    assert torch.equal(runs.rows.cpu(), unique)
+    assert torch.equal(runs.counts.cpu(), counts)
+    assert torch.equal(runs.inverse[: inverse.numel()].cpu(), inverse)
+
+
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
 def test_transpose_twice_is_the_way_back(dtype: torch.dtype, device: str) -> None:
     row_ids = index_transforms.row_ids_from_fixed(torch.empty(50, 7, dtype=torch.int64))

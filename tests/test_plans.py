@@ -127,7 +127,8 @@ bool takes_twice(int64_t dim, int64_t columns, int64_t bytes, int64_t length) {
   return plan_takes_twice(dim, columns, bytes, length);
 }
 bool sorts(int64_t lookups) { return plan_sorts(lookups); }
-bool zeroes_first(int64_t bytes) { return plan_zeroes_first(bytes); }
+bool sorts_in_few_passes(int64_t lookups) { return plan_sorts_in_few_passes(lookups); }
+RadixPlan radix(int row_bits) { return plan_radix(row_bits); }
 bool orders_in_block(int64_t lookups, int64_t bags, int64_t rows) {
   return plan_orders_in_block(lookups, bags, rows);
 }
@@ -135,6 +136,10 @@ bool orders_in_block(int64_t lookups, int64_t bags, int64_t rows) {
 """
 
 ATOMIC, TILED, WIDENED, COMPARED, ORDERED = range(5)
+
+
+class Radix(ctypes.Structure):
+    _fields_ = [("passes", ctypes.c_int), ("bits", ctypes.c_int)]
 
 
 class Launch(ctypes.Structure):
@@ -211,7 +216,8 @@ SIGNATURES = {
     "bits": (ctypes.c_int, [I64]),
     "takes_twice": (ctypes.c_bool, [I64] * 4),
     "sorts": (ctypes.c_bool, [I64]),
-    "zeroes_first": (ctypes.c_bool, [I64]),
+    "sorts_in_few_passes": (ctypes.c_bool, [I64]),
+    "radix": (Radix, [ctypes.c_int]),
     "orders_in_block": (ctypes.c_bool, [I64, I64, I64]),
 }
 
@@ -430,7 +436,11 @@ def test_small_gradients_get_small_blocks_small_tiles_and_prefetches(plans):
         ((4096, 1000, 128, 1, True, False, False), TILED),
         ((4096, 1000, 8, 1, True, False, False), ATOMIC),
         ((6144, 1000, 8, 1, True, False, False), TILED),
-        ((262_144, 1000, 256, 1, True, False, False), TILED),  # a gradient that fits the L2
+        ((262_144, 1000, 128, 1, True, False, False), TILED),  # a gradient that fits the L2
+        ((262_144, 1000, 256, 1, True, False, False), ORDERED),  # so does this, but rows are wide
+        ((262_144, 255, 256, 1, True, False, False), TILED),  # which tiles merge
+        ((131_072, 1000, 256, 1, True, False, False), TILED),
+        ((524_288, 1000, 128, 1, True, False, False), TILED),
         ((65_536, 100_000, 128, 1, True, False, False), TILED),
         ((65_536, 100_000, 256, 1, True, False, False), ORDERED),
         ((262_144, 1_000_000, 64, 1, True, False, False), ORDERED),
@@ -483,8 +493,22 @@ def test_one_block_orders_few_lookups_of_few_bags_in_tall_tables(plans):
 
 
 def test_many_lookups_are_sorted(plans):
-    assert not plans.sorts(2_097_152) and plans.sorts(8_388_608)
-    assert plans.zeroes_first(2**24) and not plans.zeroes_first(2**24 + 1)
+    assert not plans.sorts(2**21 - 1) and plans.sorts(2**21)
+
+
+def test_a_sort_in_few_passes_is_for_more_than_one_block_and_less_than_many(plans):
+    few = [count for count in (1, 4096, 4097, 2**17, 2**17 + 1) if plans.sorts_in_few_passes(count)]
+    assert few == [4097, 2**17]
+
+
+@pytest.mark.parametrize("row_bits", range(1, 33))
+def test_passes_of_a_sort(plans, row_bits):
+    plan = plans.radix(row_bits)
+    assert plan.passes * plan.bits >= row_bits
+    assert plan.passes == -(-row_bits // 10)  # the fewest: a digit has at most ten bits
+    assert 2 <= plan.bits <= 10
+    assert plan.bits == 2 or plan.passes * (plan.bits - 1) < row_bits
+    assert plan.passes <= 4
 
 
 ROWS = [1, 2, 10, 255, 256, 257, 1000, 8192, 100_003]

@@ -291,6 +291,23 @@ def test_none_of_many_additions_is_lost(
         assert_exact(table, expected.index_add_(0, share, columns))
 
 
+@pytest.mark.parametrize("shape", ["wide rows", "very many"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("skew", SKEWS, ids=str)
+def test_many_lookups_of_a_small_table(
+    skew: str, dtype: torch.dtype, shape: str, device: str
+) -> None:
+    count, width = {"wide rows": (2**18, 260), "very many": (2**21, 12)}[shape]
+    if device == "cpu":
+        count //= 64
+    rows = 1500
+    indices = (SKEWS[skew](count) % rows).to(device)
+    grad_output = small_integers(count, width, device=device, dtype=dtype)
+    gradient = torch.ops.embed_ops.embedding_dense_backward(grad_output, indices, rows)
+    expected = torch.zeros(rows, width, dtype=torch.float64, device=device)
+    assert_exact(gradient, expected.index_add_(0, indices, grad_output.double()).cpu())
+
+
 @pytest.mark.parametrize("deterministic", [False, True], ids=["default", "deterministic"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("width", [8, 33])

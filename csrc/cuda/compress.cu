@@ -6,6 +6,7 @@
 #include "cuda/scatter.h"
 #include "cuda/sort_rows.h"
 #include "cuda/sources.h"
+#include "kernels/runs_of_rows.cuh"
 
 namespace embed_ops {
 
@@ -30,7 +31,7 @@ class CompressedSet {
         sources_(sources),
         range_(range),
         count_(problem.lookups.num_indices),
-        buffers_(cuda, count_) {}
+        sort_(cuda, count_, range.num_rows) {}
 
   // Of many tables, also writes how many rows of each are named to the device.
   void order(int64_t* num_unique) {
@@ -43,17 +44,18 @@ class CompressedSet {
         one_block.block_x = kBlockSortThreads;
         launch(
             order_in_one_block_kernel<Index, kBlockSortThreads, kBlockSortItems>, one_block, 0,
-            cuda_.stream(), tables, sources_, bits_for(range_.num_rows), buffers_.rows.Current(),
-            buffers_.lookups.Current(), numbers(), cuda_.sink(problem_.op));
+            cuda_.stream(), tables, sources_, bits_for(range_.num_rows), sort_.rows(),
+            sort_.lookups(), numbers(), cuda_.sink(problem_.op));
         return;
       }
     }
-    launch(
-        list_rows_kernel<Key, Index, Tables<char>>, plan(), 0, cuda_.stream(), tables, sources_,
-        range_.first, range_.count, buffers_.rows.Current(), buffers_.lookups.Current(),
+    const bool early = fill_zero(cuda_, sort_.zeros());
+    launch_on(
+        cuda_.stream(), early, list_lookups_kernel<Key, Index, Tables<char>>, plan(), 0, tables,
+        sources_, range_.first, range_.count, sort_.rows(), sort_.lookups(),
         cuda_.sink(problem_.op));
-    sort_rows(cuda_, buffers_, count_, range_.num_rows);
-    number_runs(cuda_, buffers_.rows.Current(), count_, numbers());
+    sort_.run();
+    number_runs(cuda_, sort_.rows(), count_, numbers());
     if constexpr (!kOneTable) {
       bounds_ = {
           cuda_.workspace<int64_t>(range_.count + 1), cuda_.workspace<int64_t>(range_.count + 1)};
@@ -61,7 +63,7 @@ class CompressedSet {
       one_block.block_x = kMaxPlaces;
       launch(
           count_runs_kernel<Key, Tables<char>>, one_block, 0, cuda_.stream(), tables, places,
-          range_.num_rows, buffers_.rows.Current(), numbers(), count_, bounds_, num_unique);
+          range_.num_rows, sort_.rows(), numbers(), count_, bounds_, num_unique);
     }
   }
 
@@ -81,11 +83,11 @@ class CompressedSet {
       const bool by_frequency = problem_.scale_grad_by_freq;
       const bool varies = lookup.coefficients != nullptr || lookup.by_length || by_frequency;
       auto* ordered = varies ? cuda_.workspace<A>(count_) : nullptr;
-      launch(
-          name_runs_kernel<Key, A, Index, Tables<Index>>, plan(), 0, cuda_.stream(),
-          rows_of(outputs), sources_, lookup, by_frequency, buffers_.rows.Current(),
-          buffers_.lookups.Current(), bounds_, static_cast<int>(range_.count), numbers(), samples(),
-          ordered, num_unique, cuda_.sink(problem_.op));
+      follow(
+          cuda_, name_runs_kernel<Key, A, Index, Tables<Index>>, plan(), rows_of(outputs), sources_,
+          lookup, by_frequency, sort_.rows(), sort_.lookups(), bounds_,
+          static_cast<int>(range_.count), numbers(), samples(), ordered, num_unique,
+          cuda_.sink(problem_.op));
       reduce(outputs, factors.scale, ordered);
     });
   }
@@ -99,10 +101,10 @@ class CompressedSet {
 
   // The sort has left the other half of its buffers free.
   Key* numbers() {
-    return buffers_.rows.Alternate();
+    return sort_.spare_rows();
   }
   Key* samples() {
-    return buffers_.lookups.Alternate();
+    return sort_.spare_lookups();
   }
 
   Tables<Index> rows_of(const std::vector<CompressedTable>& outputs) const {
@@ -144,7 +146,7 @@ class CompressedSet {
     launch(
         name_winners_kernel<Key, Index>, plan_elements(elements, cuda_.processors()), 0,
         cuda_.stream(), static_cast<const Index*>(problem_.argmax), elements, range_.num_rows,
-        buffers_.rows.Current(), numbers(), count_, winners);
+        sort_.rows(), numbers(), count_, winners);
     return winners;
   }
 
@@ -153,7 +155,7 @@ class CompressedSet {
   const SourcesView<Index>& sources_;
   TableRange range_;
   int64_t count_;
-  SortBuffers<Key> buffers_;
+  RowSort<Key> sort_;
   SetBounds bounds_{};
 };
 

@@ -1,6 +1,7 @@
 #include "kernels/index_transforms.cuh"
 
 #include "cuda/dispatch.h"
+#include "cuda/scatter.h"
 #include "cuda/sort_rows.h"
 #include "cuda/sources.h"
 
@@ -22,16 +23,17 @@ template <class Key, class Index, class RowId>
 void transpose_with(Cuda& cuda, const Transpose& p) {
   const int64_t count = p.lookups.num_indices;
   const Plan plan = plan_elements(count, cuda.processors());
-  SortBuffers<Key> buffers(cuda, count);
+  RowSort<Key> sort(cuda, count, p.num_rows);
+  fill_zero(cuda, sort.zeros());
   auto* row_ids = static_cast<const RowId*>(p.row_ids.data);
   launch(
       list_coordinates_kernel<Key, Index, RowId>, plan, 0, cuda.stream(),
-      LookupsView<Index>(p.lookups), row_ids, p.num_rows, buffers.rows.Current(),
-      buffers.lookups.Current(), cuda.sink(p.op));
-  sort_rows(cuda, buffers, count, p.num_rows);
+      LookupsView<Index>(p.lookups), row_ids, p.num_rows, sort.rows(), sort.lookups(),
+      cuda.sink(p.op));
+  sort.run();
   launch(
-      put_coordinates_kernel<Key, Index, RowId>, plan, 0, cuda.stream(), buffers.rows.Current(),
-      buffers.lookups.Current(), count, row_ids, static_cast<Index*>(p.sorted_indices.data),
+      put_coordinates_kernel<Key, Index, RowId>, plan, 0, cuda.stream(), sort.rows(),
+      sort.lookups(), count, row_ids, static_cast<Index*>(p.sorted_indices.data),
       static_cast<RowId*>(p.sorted_row_ids.data));
   const void* weights = p.lookups.per_sample_weights;
   if (weights == nullptr) {
@@ -40,7 +42,7 @@ void transpose_with(Cuda& cuda, const Transpose& p) {
   const auto put_weights = [&](auto tag) {
     using Bits = typename decltype(tag)::type;
     launch(
-        put_weights_kernel<Key, Bits>, plan, 0, cuda.stream(), buffers.lookups.Current(), count,
+        put_weights_kernel<Key, Bits>, plan, 0, cuda.stream(), sort.lookups(), count,
         static_cast<const Bits*>(weights), static_cast<Bits*>(p.sorted_weights));
   };
   switch (size_of(p.dtype)) {

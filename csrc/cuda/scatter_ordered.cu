@@ -2,12 +2,12 @@
 #include "kernels/scatter_ordered.cuh"
 #include "kernels/unnamed_rows.cuh"
 
-#include <cub/device/device_radix_sort.cuh>
 #include <cub/device/device_scan.cuh>
 
 #include "cuda/cub.h"
 #include "cuda/dispatch.h"
 #include "cuda/reduce_runs.h"
+#include "cuda/sort_rows.h"
 #include "cuda/sources.h"
 
 namespace embed_ops {
@@ -37,8 +37,6 @@ class OrderedScatter {
   }
 
   void run(int64_t vec_bytes) {
-    order_.rows = cuda_.workspace<Key>(count_);
-    order_.samples = cuda_.workspace<Key>(count_);
     order_.factors = varies() ? cuda_.workspace<Acc<T>>(count_) : nullptr;
     const Lookups& lookups = problem_.lookups;
     // Of several launches' tables not all begin where zeros can be written 16 bytes at a time.
@@ -54,15 +52,7 @@ class OrderedScatter {
     }
     // Mode max counts a row once per sample, which it sees where a sample's lookups are neighbours.
     const bool stable = problem_.deterministic || lookups.mode == Mode::kMax || plan_sorts(count_);
-    if (stable && has_all_tables && plan_zeroes_first(bytes_of_gradient())) {
-      order_stably(vec_bytes);
-    } else {
-      zero_counters();
-      stable ? order_stably(vec_bytes) : order_by_counting(vec_bytes);
-      if constexpr (Tables::kMaxTables > 1) {
-        fill_tables(vec_bytes);
-      }
-    }
+    stable ? order_stably() : order_by_counting(vec_bytes);
     reduce(vec_bytes);
   }
 
@@ -90,6 +80,7 @@ class OrderedScatter {
   }
 
   void order_in_block() {
+    allocate_order();
     Plan plan;
     plan.block_x = kBlockOrderThreads;
     launch(
@@ -98,21 +89,9 @@ class OrderedScatter {
         cuda_.sink(problem_.op));
   }
 
-  int64_t bytes_of_gradient() const {
-    int64_t bytes = 0;
-    for (const MemoryBlock& block : blocks_of(problem_.tables, problem_.dtype)) {
-      bytes += block.bytes;
-    }
-    return bytes;
-  }
-
-  // Zeros for the counters, and for one more: a scan of all then ends with the number of lookups
-  // that count.
-  void zero_counters() {
-    counts_ = cuda_.workspace<Key>(num_counters_ + 1);
-    const auto bytes = static_cast<int64_t>((num_counters_ + 1) * sizeof(Key));
-    const std::vector<MemoryBlock> counters{{reinterpret_cast<char*>(counts_), bytes}};
-    fill_zero(cuda_, counters);
+  void allocate_order() {
+    order_.rows = cuda_.workspace<Key>(2 * count_);
+    order_.samples = order_.rows + count_;
   }
 
   using Unnamed =
@@ -134,20 +113,6 @@ class OrderedScatter {
     }
   }
 
-  // Launches a kernel whose first blocks do their own work, and of one table the others write zeros
-  // to the rows that nobody names, where that is still to be done.
-  template <class Kernel, class... Arguments>
-  void follow_filling(int64_t vec_bytes, Kernel kernel, const Arguments&... arguments) {
-    Plan launch = plan();
-    const auto blocks = static_cast<unsigned>(launch.grid_x);
-    const Unnamed unnamed = unnamed_rows(vec_bytes);
-    if constexpr (Tables::kMaxTables == 1) {
-      const bool fills = counts_ != nullptr && !problem_.already_zero;
-      launch.grid_x += fills ? unnamed.plan.num_blocks : 0;
-    }
-    follow(cuda_, kernel, launch, arguments..., blocks, unnamed);
-  }
-
   // Zeros to the rows of several tables that nobody names.
   void fill_tables(int64_t vec_bytes) {
     const auto fill = [&](auto vec) {
@@ -167,10 +132,18 @@ class OrderedScatter {
     }
   }
 
+  // Rows that nobody names get their zeros meanwhile: those of one table from blocks of the kernel
+  // that puts lookups in their places.
   void order_by_counting(int64_t vec_bytes) {
-    Key* rows = cuda_.workspace<Key>(count_);
-    Key* ranks = cuda_.workspace<Key>(count_);
+    allocate_order();
+    Key* rows = cuda_.workspace<Key>(2 * count_);
+    Key* ranks = rows + count_;
+    // One more than there are: a scan of all then ends with the number of lookups that count.
+    counts_ = cuda_.workspace<Key>(num_counters_ + 1);
     Key* starts = cuda_.workspace<Key>(num_counters_ + 1);
+    const auto bytes = static_cast<int64_t>((num_counters_ + 1) * sizeof(Key));
+    const std::vector<MemoryBlock> counters{{reinterpret_cast<char*>(counts_), bytes}};
+    fill_zero(cuda_, counters);
     follow(
         cuda_, count_lookups_kernel<Key, Index, Tables>, plan(), tables_, sources_, range_.first,
         range_.count, counters_, counts_, rows, ranks, cuda_.sink(problem_.op));
@@ -178,31 +151,41 @@ class OrderedScatter {
       return cub::DeviceScan::ExclusiveSum(
           workspace, bytes, counts_, starts, num_counters_ + 1, cuda_.stream());
     });
-    follow_filling(
-        vec_bytes, place_lookups_kernel<Key, Acc<T>, Index, Unnamed>, sources_, factors_, starts,
-        rows, ranks, counters_, order_);
+    Plan places = plan();
+    const auto blocks = static_cast<unsigned>(places.grid_x);
+    const Unnamed unnamed = unnamed_rows(vec_bytes);
+    if constexpr (Tables::kMaxTables == 1) {
+      places.grid_x += problem_.already_zero ? 0 : unnamed.plan.num_blocks;
+    }
+    follow(
+        cuda_, place_lookups_kernel<Key, Acc<T>, Index, Unnamed>, places, sources_, factors_,
+        starts, rows, ranks, counters_, order_, blocks, unnamed);
+    if constexpr (Tables::kMaxTables > 1) {
+      fill_tables(vec_bytes);
+    }
   }
 
-  // With the counters, if there are any. Otherwise zeros to all come first, and the kernel that
-  // lists lookups does not wait for them: so they come after all allocations, each of which may
-  // launch a kernel of torch's own (torch.utils.deterministic.fill_uninitialized_memory).
-  void order_stably(int64_t vec_bytes) {
-    Key* rows = cuda_.workspace<Key>(count_);
-    Key* lookups = cuda_.workspace<Key>(count_);
-    Key* ordered_lookups = cuda_.workspace<Key>(count_);
-    const bool early = counts_ == nullptr ? fill_zero(cuda_, problem_) : cuda_.has_early_launch();
+  // Zeros to the whole gradient come first. The kernel that lists lookups does not wait for them:
+  // so they come after all allocations, each of which may launch a kernel of torch's own
+  // (torch.utils.deterministic.fill_uninitialized_memory).
+  void order_stably() {
+    RowSort<Key> sort(cuda_, count_, range_.num_rows);
+    std::vector<MemoryBlock> zeros = sort.zeros();
+    if (range_.first == 0 && !problem_.already_zero) {
+      // Of all launches' tables: not all begin where zeros can be written 16 bytes at a time.
+      const std::vector<MemoryBlock> gradient = blocks_of(problem_.tables, problem_.dtype);
+      zeros.insert(zeros.end(), gradient.begin(), gradient.end());
+    }
+    const bool early = fill_zero(cuda_, zeros);
     launch_on(
         cuda_.stream(), early, list_lookups_kernel<Key, Index, Tables>, plan(), 0, tables_,
-        sources_, range_.first, range_.count, counters_, counts_, rows, lookups,
-        cuda_.sink(problem_.op));
-    with_cub_workspace(cuda_, "cub::DeviceRadixSort", [&](void* workspace, size_t& bytes) {
-      return cub::DeviceRadixSort::SortPairs(
-          workspace, bytes, rows, order_.rows, lookups, ordered_lookups, count_, 0,
-          bits_for(range_.num_rows), cuda_.stream());
-    });
-    follow_filling(
-        vec_bytes, name_sources_kernel<Key, Acc<T>, Index, Unnamed>, sources_, factors_,
-        ordered_lookups, order_);
+        sources_, range_.first, range_.count, sort.rows(), sort.lookups(), cuda_.sink(problem_.op));
+    sort.run();
+    order_.rows = sort.rows();
+    order_.samples = sort.spare_rows();
+    follow(
+        cuda_, name_sources_kernel<Key, Acc<T>, Index>, plan(), sources_, factors_, sort.lookups(),
+        order_);
   }
 
   void reduce(int64_t vec_bytes) {

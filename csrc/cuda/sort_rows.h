@@ -1,47 +1,63 @@
-// Sorts lookups by row and numbers the runs, on the device: kernels/runs_of_rows.cuh through CUB.
+// Lookups sorted by row, and their runs numbered, on the device.
 
 #pragma once
 
-#include <thrust/iterator/counting_iterator.h>
-#include <thrust/iterator/transform_iterator.h>
-#include <cub/device/device_radix_sort.cuh>
-#include <cub/device/device_scan.cuh>
+#include <cstdint>
+#include <vector>
 
-#include "cuda/cub.h"
-#include "kernels/runs_of_rows.cuh"
+#include "cuda/backend.h"
+#include "kernels/fill_zero.cuh"
+#include "kernels/radix_scratch.h"
 
 namespace embed_ops {
 
-// Rows and the lookups that they are of, each with as much space again.
+// A stable sort of rows with the lookups they are of. Key: uint32_t or uint64_t.
 template <class Key>
-struct SortBuffers {
-  cub::DoubleBuffer<Key> rows;
-  cub::DoubleBuffer<Key> lookups;
+class RowSort {
+ public:
+  // Over no more bits than tell `num_rows` rows and kNoRow apart. Allocates all that it needs: what
+  // is launched afterwards may begin early.
+  RowSort(Cuda& cuda, int64_t count, int64_t num_rows);
 
-  SortBuffers(Cuda& cuda, int64_t count)
-      : rows(cuda.workspace<Key>(count), cuda.workspace<Key>(count)),
-        lookups(cuda.workspace<Key>(count), cuda.workspace<Key>(count)) {}
+  // What must be zero when it runs.
+  std::vector<MemoryBlock> zeros() const;
+
+  void run();
+
+  // To be written before it runs; then in order.
+  Key* rows() const {
+    return rows_;
+  }
+  Key* lookups() const {
+    return lookups_;
+  }
+
+  // As much space, which nobody needs once it has run.
+  Key* spare_rows() const {
+    return spare_rows_;
+  }
+  Key* spare_lookups() const {
+    return spare_lookups_;
+  }
+
+ private:
+  void run_few_passes();
+  void run_cub();
+
+  Cuda& cuda_;
+  int64_t count_;
+  int row_bits_;
+  Key* rows_;
+  Key* lookups_;
+  Key* spare_rows_;
+  Key* spare_lookups_;
+  RadixScratch scratch_{};
+  int64_t scratch_words_ = 0;
 };
 
-// Stable, and over no more bits than tell `num_rows` rows and kNoRow apart.
+// numbers[at] = how many runs of equal `rows` (but kNoRow) begin at `at` or before.
 template <class Key>
-void sort_rows(Cuda& cuda, SortBuffers<Key>& buffers, int64_t count, int64_t num_rows) {
-  with_cub_workspace(cuda, "cub::DeviceRadixSort", [&](void* workspace, size_t& bytes) {
-    return cub::DeviceRadixSort::SortPairs(
-        workspace, bytes, buffers.rows, buffers.lookups, count, 0, bits_for(num_rows),
-        cuda.stream());
-  });
-}
-
-// numbers[at] = how many runs of `rows` begin at `at` or before.
-template <class Key>
-void number_runs(Cuda& cuda, const Key* rows, int64_t count, Key* numbers) {
-  const auto begins = thrust::make_transform_iterator(
-      thrust::make_counting_iterator<int64_t>(0), BeginsRun<Key>{rows});
-  with_cub_workspace(cuda, "cub::DeviceScan", [&](void* workspace, size_t& bytes) {
-    return cub::DeviceScan::InclusiveSum(workspace, bytes, begins, numbers, count, cuda.stream());
-  });
-}
+void number_runs(Cuda& cuda, const Key* rows, int64_t count, Key* numbers);
 
 // Copies counts to the host, for which the stream must finish.
 template <class Count>
@@ -49,23 +65,6 @@ std::vector<int64_t> read_counts(
     Cuda& cuda,
     const char* op,
     const Count* counts,
-    int64_t num_counts) {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  check_cuda(cudaStreamIsCapturing(cuda.stream(), &status), "cudaStreamIsCapturing");
-  if (status != cudaStreamCaptureStatusNone) {
-    throw std::runtime_error(concat(
-        "embed_ops::", op,
-        ": the number of rows is read from the device, which a CUDA graph cannot capture; "
-        "embed_ops::",
-        op, "_padded can be captured"));
-  }
-  std::vector<Count> host(num_counts);
-  check_cuda(
-      cudaMemcpyAsync(
-          host.data(), counts, num_counts * sizeof(Count), cudaMemcpyDeviceToHost, cuda.stream()),
-      "cudaMemcpyAsync");
-  check_cuda(cudaStreamSynchronize(cuda.stream()), "cudaStreamSynchronize");
-  return {host.begin(), host.end()};
-}
+    int64_t num_counts);
 
 } // namespace embed_ops

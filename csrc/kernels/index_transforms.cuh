@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(256) check_row_ids_kernel(
   }
 }
 
-// The lookups of a transpose, as list_rows_kernel; those of no bag count for nothing.
+// The lookups of a transpose, as list_lookups_kernel; those of no bag count for nothing.
 template <class Key, class Index, class RowId>
 __global__ void __launch_bounds__(256) list_coordinates_kernel(
     const __grid_constant__ LookupsView<Index> lookups,

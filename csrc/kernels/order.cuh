@@ -1,6 +1,7 @@
-// Lookups in the order of their rows: stable, by cub::DeviceRadixSort over the bits that rows need
-// (the deterministic way), or by counting (the fast one: as many steps whatever the rows, but
-// lookups of one row come in any order). Few are ordered by one block (kernels/order_in_block.cuh).
+// Lookups in the order of their rows: stable, by a radix sort over the bits that rows need (the
+// deterministic way, and that of very many), or by counting (the fast one: as many steps whatever
+// the rows, but lookups of one row come in any order). Few are ordered by one block
+// (kernels/order_in_block.cuh).
 //
 //   counting: count_lookups ranks every lookup among those of its row, an exclusive scan of the
 //             counters gives where each row begins, place_lookups puts every lookup there. Rows
@@ -8,7 +9,7 @@
 //   stable:   list_lookups, the sort, name_sources.
 //
 // Both leave, for each place in the order, the lookup's row (of all rows of all tables; kNoRow
-// last, for those that count for nothing), sample and factor, and for each row its count.
+// last, for those that count for nothing), sample and factor; counting, for each row its count too.
 
 #pragma once
 
@@ -165,54 +166,37 @@ __global__ void __launch_bounds__(256, 4) place_lookups_kernel(
   });
 }
 
-// `counts`: null where nobody asks for them. The kernel then waits for nothing but its end.
+// Waits for nothing but its end.
 template <class Key, class Index, class Tables>
 __global__ void __launch_bounds__(256, 4) list_lookups_kernel(
     const __grid_constant__ Tables tables,
     const __grid_constant__ SourcesView<Index> sources,
     int64_t first_place,
     int64_t num_places,
-    CounterShape counters,
-    Key* __restrict__ counts,
     Key* __restrict__ rows,
     Key* __restrict__ lookups,
     OffenceSink sink) {
   let_dependents_begin();
-  if (counts != nullptr) {
-    wait_for_dependency();
-  }
   sources.lookups.check_offsets(sink);
   for_each_source(sources, gridDim.x, [&](int64_t v, const Source& source) {
-    const Key row = row_of<Key>(tables, sources, first_place, num_places, source, sink);
-    rows[v] = row;
+    rows[v] = row_of<Key>(tables, sources, first_place, num_places, source, sink);
     lookups[v] = static_cast<Key>(v);
-    if (counts != nullptr && row != kNoRow<Key>) {
-      counts[counters.of_row(row)] =
-          1; // any of equal writes will do: only zero or not is asked of it
-    }
   });
-  if (counts == nullptr && blockIdx.x == gridDim.x - 1) {
+  if (blockIdx.x == gridDim.x - 1) {
     wait_for_dependency();
   }
 }
 
-// As place_lookups_kernel.
-template <class Key, class A, class Index, class Unnamed>
+template <class Key, class A, class Index>
 __global__ void __launch_bounds__(256, 4) name_sources_kernel(
     const __grid_constant__ SourcesView<Index> sources,
     const __grid_constant__ LookupFactors<A> factors,
     const Key* __restrict__ lookups,
-    Order<Key, A> order,
-    unsigned blocks,
-    const __grid_constant__ Unnamed unnamed) {
+    Order<Key, A> order) {
   follow_the_chain();
-  if (blockIdx.x >= blocks) {
-    unnamed.fill(blockIdx.x - blocks);
-    return;
-  }
   const SlotRange slots = sources.all_slots();
   for (int64_t at = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-       at < sources.lookups.num_indices; at += int64_t{blocks} * blockDim.x) {
+       at < sources.lookups.num_indices; at += int64_t{gridDim.x} * blockDim.x) {
     if (order.rows[at] != kNoRow<Key>) {
       put_source(order, factors, static_cast<Key>(at), sources.at(lookups[at], slots));
     }

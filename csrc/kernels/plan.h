@@ -258,17 +258,43 @@ inline bool plan_orders_in_block(int64_t num_lookups, int64_t num_bags, int64_t 
   return num_lookups <= kMostBlockOrdered && num_bags <= kMostBags && num_rows >= kLeastRows;
 }
 
-// Whether a gradient whose lookups are put in order by sorting is zeroed as a whole, while they are
-// listed: what the L2 holds is written twice sooner than its rows are counted.
-inline bool plan_zeroes_first(int64_t gradient_bytes) {
-  return gradient_bytes <= int64_t{16} << 20;
+// Whether lookups are put in order by a radix sort rather than by counting, whose atomics and
+// places are anywhere in memory: from so many lookups on, where these no longer fit the L2 (H200).
+inline bool plan_sorts(int64_t num_lookups) {
+  return num_lookups >= int64_t{1} << 21;
 }
 
-// Whether lookups are put in order by a radix sort rather than by counting, whose atomics and
-// places are anywhere in memory: from so many lookups on, where these no longer fit the L2.
-inline bool plan_sorts(int64_t num_lookups) {
-  return num_lookups >= int64_t{1} << 22;
+// Whether that sort is made of passes of our own (kernels/radix_passes.cuh), which are bound by
+// their launches, and not cub::DeviceRadixSort, which is made for many times as many.
+constexpr int64_t kMostRadixSorted = int64_t{1} << 17;
+
+inline bool plan_sorts_in_few_passes(int64_t num_lookups) {
+  return num_lookups > kMostBlockOrdered && num_lookups <= kMostRadixSorted;
 }
+
+constexpr int kRadixThreads = 256;
+constexpr int kRadixItems = 8;
+constexpr int kRadixTile = kRadixThreads * kRadixItems;
+constexpr int kMostRadixBits = 10;
+constexpr int kMostRadixPasses = 4;
+
+struct RadixPlan {
+  int passes;
+  int bits; // of a digit
+};
+
+// As few passes as `row_bits`, at most 32, allow, and then digits of as few bits, but four digits.
+inline RadixPlan plan_radix(int row_bits) {
+  constexpr int kLeastBits = 2;
+  const auto passes = static_cast<int>(ceil_div(row_bits, kMostRadixBits));
+  return {passes, std::max(static_cast<int>(ceil_div(row_bits, passes)), kLeastBits)};
+}
+
+// Runs of so many lookups are numbered by blocks that each add up what the blocks before them have
+// counted (kernels/runs_of_rows.cuh), and those of more by cub::DeviceScan.
+constexpr int64_t kMostNumbered = int64_t{1} << 19;
+constexpr int kNumberThreads = 256;
+constexpr int kNumberItems = 8;
 
 // One block per tile.
 inline Plan plan_join(int64_t num_tiles, int block_threads) {
@@ -335,13 +361,17 @@ constexpr int64_t kMostSomeElements = int64_t{1} << 23;
 // Measured on an H100. Fewer lookups are added one by one before a tile of them is sorted. From
 // kLeastOrdered elements on, in gradients that do not fit the L2, what ordering costs is less than
 // what storing each row once saves, unless hardly any row is named: then zeros are all there is to
-// write.
+// write. In those that do fit, so it is from kLeastOrderedWide elements of wide rows on (H200), of
+// more rows than a tile merges well.
 constexpr int64_t kLeastTiledLookups = 4096;
 constexpr int64_t kLeastTiledNarrowLookups = 6144;
 constexpr int64_t kNarrowWidth = 8;
 constexpr int64_t kLeastOrdered = int64_t{1} << 24;
 constexpr int64_t kLeastOrderedBytes = int64_t{32} << 20;
 constexpr int64_t kMostOrderedRowsPerLookup = 8;
+constexpr int64_t kLeastOrderedWide = int64_t{1} << 26;
+constexpr int64_t kWideWidth = 256;
+constexpr int64_t kLeastWideRows = 256;
 
 inline ScatterWay plan_scatter(const ScatterShape& shape) {
   // Of several tables each lookup has only its own width.
@@ -364,10 +394,12 @@ inline ScatterWay plan_scatter(const ScatterShape& shape) {
   if (shape.is_max || shape.num_lookups < least_tiled) {
     return ScatterWay::kAtomic;
   }
-  const bool large = shape.num_lookups * width >= kLeastOrdered &&
-      shape.gradient_bytes >= kLeastOrderedBytes &&
+  const int64_t elements = shape.num_lookups * width;
+  const bool large = elements >= kLeastOrdered && shape.gradient_bytes >= kLeastOrderedBytes &&
       shape.num_rows / kMostOrderedRowsPerLookup <= shape.num_lookups;
-  return large ? ScatterWay::kOrdered : ScatterWay::kTiled;
+  const bool wide = elements >= kLeastOrderedWide && width >= kWideWidth &&
+      shape.num_rows >= kLeastWideRows && shape.gradient_bytes < kLeastOrderedBytes;
+  return large || wide ? ScatterWay::kOrdered : ScatterWay::kTiled;
 }
 
 // The bits that tell 0 ... count apart.

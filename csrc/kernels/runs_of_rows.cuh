@@ -2,7 +2,8 @@
 // rows: what compressed gradients and compressed indices are made from.
 //
 //   sort:   rows (kNoRow last, for lookups that count for nothing) with the lookups they are of.
-//   number: an inclusive sum of BeginsRun: behind each lookup stand so many runs.
+//   number: an inclusive sum of BeginsRun: behind each lookup stand so many runs. Of few lookups
+//           each block adds up what those before it have counted; more are left to CUB.
 //   count:  how many runs each of many tables has, from where its rows begin and end in the order.
 //
 // A few lookups of one table take one kernel for all of it.
@@ -10,9 +11,11 @@
 #pragma once
 
 #include <cub/block/block_radix_sort.cuh>
+#include <cub/block/block_reduce.cuh>
 #include <cub/block/block_scan.cuh>
 
 #include "kernels/order.cuh"
+#include "kernels/plan.h"
 
 namespace embed_ops {
 
@@ -25,6 +28,67 @@ struct BeginsRun {
     return rows[at] != kNoRow<Key> && (at == 0 || rows[at - 1] != rows[at]) ? 1 : 0;
   }
 };
+
+// How many runs begin among the lookups of each block.
+template <class Key>
+__global__ void __launch_bounds__(kNumberThreads)
+    count_begins_kernel(const Key* __restrict__ rows, int64_t count, int* __restrict__ begins) {
+  follow_the_chain();
+  using Sum = cub::BlockReduce<int, kNumberThreads>;
+  __shared__ typename Sum::TempStorage storage;
+  const BeginsRun<Key> begins_run{rows};
+  const int64_t first = int64_t{blockIdx.x} * (kNumberThreads * kNumberItems) + threadIdx.x;
+  int mine = 0;
+#pragma unroll
+  for (int i = 0; i < kNumberItems; ++i) {
+    const int64_t at = first + i * kNumberThreads;
+    mine += at < count ? static_cast<int>(begins_run(at)) : 0;
+  }
+  const int all = Sum(storage).Sum(mine);
+  if (threadIdx.x == 0) {
+    begins[blockIdx.x] = all;
+  }
+}
+
+template <class Key>
+__global__ void __launch_bounds__(kNumberThreads) number_begins_kernel(
+    const Key* __restrict__ rows,
+    int64_t count,
+    const int* __restrict__ begins,
+    Key* __restrict__ numbers) {
+  follow_the_chain();
+  using Sum = cub::BlockReduce<int, kNumberThreads>;
+  using Scan = cub::BlockScan<int, kNumberThreads>;
+  __shared__ union {
+    typename Sum::TempStorage sum;
+    typename Scan::TempStorage scan;
+  } storage;
+  __shared__ int shared_before;
+  int before = 0;
+  for (unsigned block = threadIdx.x; block < blockIdx.x; block += kNumberThreads) {
+    before += begins[block];
+  }
+  before = Sum(storage.sum).Sum(before);
+  if (threadIdx.x == 0) {
+    shared_before = before;
+  }
+  __syncthreads();
+  const BeginsRun<Key> begins_run{rows};
+  const int64_t first =
+      (int64_t{blockIdx.x} * kNumberThreads + threadIdx.x) * int64_t{kNumberItems};
+  int mine[kNumberItems];
+#pragma unroll
+  for (int i = 0; i < kNumberItems; ++i) {
+    mine[i] = first + i < count ? static_cast<int>(begins_run(first + i)) : 0;
+  }
+  Scan(storage.scan).InclusiveSum(mine, mine);
+#pragma unroll
+  for (int i = 0; i < kNumberItems; ++i) {
+    if (first + i < count) {
+      numbers[first + i] = static_cast<Key>(shared_before + mine[i]);
+    }
+  }
+}
 
 // The first place among `count` ascending values whose value is at least `target`.
 template <class Value>
@@ -41,23 +105,6 @@ first_at_least(const Value* values, int64_t count, Value target) {
     }
   }
   return low;
-}
-
-// The rows of a table set: `rows` of all lookups, unsorted, and their own numbers.
-template <class Key, class Index, class Tables>
-__global__ void __launch_bounds__(256) list_rows_kernel(
-    const __grid_constant__ Tables tables,
-    const __grid_constant__ SourcesView<Index> sources,
-    int64_t first_place,
-    int64_t num_places,
-    Key* __restrict__ rows,
-    Key* __restrict__ lookups,
-    OffenceSink sink) {
-  sources.lookups.check_offsets(sink);
-  for_each_source(sources, gridDim.x, [&](int64_t v, const Source& source) {
-    rows[v] = row_of<Key>(tables, sources, first_place, num_places, source, sink);
-    lookups[v] = static_cast<Key>(v);
-  });
 }
 
 // Where the rows and the runs of each table of a set begin; one entry more than tables.
@@ -130,6 +177,7 @@ __global__ void __launch_bounds__(256) name_runs_kernel(
     A* __restrict__ factors,
     int64_t* __restrict__ num_unique,
     OffenceSink sink) {
+  follow_the_chain();
   const int64_t count = sources.lookups.num_indices;
   const SlotRange slots = sources.all_slots();
   for (int64_t at = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; at < count;
@@ -223,7 +271,7 @@ __global__ void __launch_bounds__(256) pad_rows_kernel(
   }
 }
 
-// list_rows_kernel, the sort and the sum for as many lookups as one block holds, of one table;
+// list_lookups_kernel, the sort and the sum for as many lookups as one block holds, of one table;
 // `row_bits` tell rows and kNoRow apart.
 template <class Index, int kThreads, int kItems>
 __global__ void __launch_bounds__(kThreads, 1) order_in_one_block_kernel(

@@ -7,8 +7,8 @@
 //           the run that it ends with, if that is another one.
 //   join:   the runs that cross tiles are summed from their parts, in order.
 //
-// Before that zeros go to the rows whose count is zero (kernels/unnamed_rows.cuh); where nothing is
-// counted, zeros to all come first.
+// Before that zeros go to the rows whose count is zero (kernels/unnamed_rows.cuh); where lookups
+// are sorted, and nothing is counted, zeros to all come first.
 
 #pragma once
 
