@@ -126,7 +126,10 @@ def test_transpose_and_compress(device: str, given_bags: dict[str, Any]) -> None
 # (csrc/kernels/plan.h), and other numbers of rows take other passes.
 @pytest.mark.parametrize("count", [4096, 4097, 6145, 2**17, 2**17 + 1, 2**19, 2**19 + 1])
 @pytest.mark.parametrize("rows", [1, 3, 255, 1023, 1024, 2**18 + 1, 2**20, 2**21 - 1, 2**31 - 1])
-def test_order_of_many_lookups(count: int, rows: int, device: str) -> None:
+@pytest.mark.parametrize("index_dtype", [torch.int32, torch.int64], ids=str)
+def test_order_of_many_lookups(
+    index_dtype: torch.dtype, count: int, rows: int, device: str
+) -> None:
     generator = torch.Generator().manual_seed(count + rows)
     skewed = torch.rand(count, generator=generator, dtype=torch.float64) ** 3
     indices = (skewed * rows).long().clamp_(max=rows - 1)
@@ -134,17 +137,17 @@ def test_order_of_many_lookups(count: int, rows: int, device: str) -> None:
     padding = rows // 3
     row_ids = torch.arange(count)
     transposed = index_transforms.transpose(
-        indices.to(device), row_ids.to(device), rows, padding_idx=padding
+        indices.to(device, index_dtype), row_ids.to(device), rows, padding_idx=padding
     )
     keys = torch.where(indices == padding, 2**40, indices)
     keys, order = keys.sort(stable=True)
     assert torch.equal(transposed.row_ids.cpu(), order)
-    assert torch.equal(transposed.indices.cpu(), torch.where(keys == 2**40, -1, keys))
+    assert torch.equal(transposed.indices.cpu().long(), torch.where(keys == 2**40, -1, keys))
     runs = index_transforms.compressed_indices(transposed.indices, False)
     unique, inverse, counts = keys[keys < 2**40].unique(return_inverse=True, return_counts=True)
-    assert torch.equal(runs.rows.cpu(), unique)
+    assert torch.equal(runs.rows.cpu().long(), unique)
     assert torch.equal(runs.counts.cpu(), counts)
-    assert torch.equal(runs.inverse[: inverse.numel()].cpu(), inverse)
+    assert torch.equal(runs.inverse[: inverse.numel()].cpu().long(), inverse)
 
 
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)

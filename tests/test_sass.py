@@ -150,6 +150,19 @@ def test_copying_keeps_four_loads_in_flight(cuobjdump, stacks, t, vec):
 
 
 @pytest.mark.parametrize(
+    "kernel", ["count_digits", "radix_pass", "count_begins", "number_begins", "join_runs"]
+)
+def test_what_kernels_hand_on_is_not_read_as_constants(cuobjdump, stacks, kernel):
+    # LDG.CONSTANT may find what an earlier kernel of the chain has read there (kernels/pdl.cuh).
+    names = [name for name in stacks if f"{kernel}_kernel" in name]
+    assert names
+    for name in names[:4]:
+        loads = re.findall(r"\bLDG\S*", cuobjdump("-sass", "-fun", name))
+        assert loads
+        assert not [load for load in loads if "CONSTANT" in load]
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("/*0000*/ LDG.E.128 R0 ; /*0010*/ LDG.E.128 R4 ; /*0020*/ FADD R0 ;", 2),

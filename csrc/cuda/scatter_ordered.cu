@@ -39,7 +39,7 @@ class OrderedScatter {
   void run(int64_t vec_bytes) {
     order_.factors = varies() ? cuda_.workspace<Acc<T>>(count_) : nullptr;
     const Lookups& lookups = problem_.lookups;
-    // Of several launches' tables not all begin where zeros can be written 16 bytes at a time.
+    // The zeros that one block leaves to others are those of the whole gradient.
     const bool has_all_tables = range_.count == lookups.num_tables;
     if (has_all_tables &&
         plan_orders_in_block(count_, lookups.batch * lookups.num_tables, range_.num_rows)) {
@@ -166,7 +166,7 @@ class OrderedScatter {
   }
 
   // Zeros to the whole gradient come first. The kernel that lists lookups does not wait for them:
-  // so they come after all allocations, each of which may launch a kernel of torch's own
+  // so they come after the allocation of what it writes, which may launch a kernel of torch's own
   // (torch.utils.deterministic.fill_uninitialized_memory).
   void order_stably() {
     RowSort<Key> sort(cuda_, count_, range_.num_rows);

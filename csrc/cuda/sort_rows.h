@@ -15,8 +15,8 @@ namespace embed_ops {
 template <class Key>
 class RowSort {
  public:
-  // Over no more bits than tell `num_rows` rows and kNoRow apart. Allocates all that it needs: what
-  // is launched afterwards may begin early.
+  // Over no more bits than tell `num_rows` rows and kNoRow apart. Allocates all that is written
+  // before it runs: what does so may begin early.
   RowSort(Cuda& cuda, int64_t count, int64_t num_rows);
 
   // What must be zero when it runs.

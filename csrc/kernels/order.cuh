@@ -134,15 +134,16 @@ __device__ __forceinline__ void put_source(
   }
 }
 
-// The first `blocks` of the grid do it; the others meanwhile write zeros
+// Here and below what the kernel before wrote is not __restrict__, by which it could be read as
+// constants. The first `blocks` of the grid do it; the others meanwhile write zeros
 // (kernels/unnamed_rows.cuh).
 template <class Key, class A, class Index, class Unnamed>
 __global__ void __launch_bounds__(256, 4) place_lookups_kernel(
     const __grid_constant__ SourcesView<Index> sources,
     const __grid_constant__ LookupFactors<A> factors,
-    const Key* __restrict__ starts,
-    const Key* __restrict__ rows,
-    const Key* __restrict__ ranks,
+    const Key* starts,
+    const Key* rows,
+    const Key* ranks,
     CounterShape counters,
     Order<Key, A> order,
     unsigned blocks,
@@ -191,7 +192,7 @@ template <class Key, class A, class Index>
 __global__ void __launch_bounds__(256, 4) name_sources_kernel(
     const __grid_constant__ SourcesView<Index> sources,
     const __grid_constant__ LookupFactors<A> factors,
-    const Key* __restrict__ lookups,
+    const Key* lookups,
     Order<Key, A> order) {
   follow_the_chain();
   const SlotRange slots = sources.all_slots();

@@ -398,7 +398,8 @@ inline ScatterWay plan_scatter(const ScatterShape& shape) {
   const bool large = elements >= kLeastOrdered && shape.gradient_bytes >= kLeastOrderedBytes &&
       shape.num_rows / kMostOrderedRowsPerLookup <= shape.num_lookups;
   const bool wide = elements >= kLeastOrderedWide && width >= kWideWidth &&
-      shape.num_rows >= kLeastWideRows && shape.gradient_bytes < kLeastOrderedBytes;
+      shape.num_rows / shape.num_tables >= kLeastWideRows &&
+      shape.gradient_bytes < kLeastOrderedBytes;
   return large || wide ? ScatterWay::kOrdered : ScatterWay::kTiled;
 }
 

@@ -1,16 +1,18 @@
-// A stable radix sort of rows with the lookups they are of, for as few lookups
-// (plan_sorts_in_few_passes) that its time is that of its launches, of which cub::DeviceRadixSort
-// has twice as many and more: digits of up to 10 bits, so that two passes put 2^20 rows in order,
-// small tiles, so that many processors take part, and launches that overlap.
+// A stable radix sort of rows with the lookups they are of, for as few lookups as
+// plan_sorts_in_few_passes says: its time is that of its launches, of which cub::DeviceRadixSort
+// has twice as many and more. Digits have up to 10 bits, so that fewer than 2^20 rows are put in
+// order by two passes, tiles are small, so that many processors take part, and launches overlap.
 //
 //   count_digits: how often each digit occurs in each pass.
 //   radix_pass:   one block per tile ranks its rows (cub::BlockRadixRankMatchEarlyCounts), learns
-//   from
-//                 all tiles before it where its digits go, and puts them there.
+//                 from all tiles before it where its digits go, and puts them there.
 //
 // A pass is that of A. Adinets and D. Merrill, "Onesweep: A Faster Least Significant Digit Radix
 // Sort for GPUs", 2022 (arXiv:2206.01784). But tiles are few and run together: so each asks all
 // tiles before it at once, and none tells of more than itself.
+//
+// Passes write in turn what the next one reads. Nothing here is __restrict__, by which it could be
+// read as constants: these may be what an SM's cache holds from two passes before.
 
 #pragma once
 
@@ -34,11 +36,8 @@ __device__ __forceinline__ uint32_t digit_of(uint32_t row, int shift, uint32_t m
   return row >> shift & mask;
 }
 
-__global__ void __launch_bounds__(kRadixThreads) count_digits_kernel(
-    const uint32_t* __restrict__ rows,
-    int count,
-    RadixPlan plan,
-    RadixScratch scratch) {
+__global__ void __launch_bounds__(kRadixThreads)
+    count_digits_kernel(const uint32_t* rows, int count, RadixPlan plan, RadixScratch scratch) {
   follow_the_chain();
   __shared__ uint32_t digits[kMostRadixPasses << kMostRadixBits];
   const int num_digits = plan.passes << plan.bits;
@@ -166,10 +165,10 @@ struct DigitOfRow {
 // One block per tile. kBits: the most bits of a digit that the instance takes.
 template <int kBits>
 __global__ void __launch_bounds__(kRadixThreads) radix_pass_kernel(
-    const uint32_t* __restrict__ rows,
-    const uint32_t* __restrict__ lookups,
-    uint32_t* __restrict__ sorted_rows,
-    uint32_t* __restrict__ sorted_lookups,
+    const uint32_t* rows,
+    const uint32_t* lookups,
+    uint32_t* sorted_rows,
+    uint32_t* sorted_lookups,
     int count,
     int pass,
     RadixPlan plan,

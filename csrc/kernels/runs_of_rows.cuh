@@ -29,10 +29,13 @@ struct BeginsRun {
   }
 };
 
+// Kernels of a chain (kernels/pdl.cuh) read what the one before them wrote: not __restrict__, by
+// which it could be read as constants.
+
 // How many runs begin among the lookups of each block.
 template <class Key>
 __global__ void __launch_bounds__(kNumberThreads)
-    count_begins_kernel(const Key* __restrict__ rows, int64_t count, int* __restrict__ begins) {
+    count_begins_kernel(const Key* rows, int64_t count, int* begins) {
   follow_the_chain();
   using Sum = cub::BlockReduce<int, kNumberThreads>;
   __shared__ typename Sum::TempStorage storage;
@@ -51,11 +54,8 @@ __global__ void __launch_bounds__(kNumberThreads)
 }
 
 template <class Key>
-__global__ void __launch_bounds__(kNumberThreads) number_begins_kernel(
-    const Key* __restrict__ rows,
-    int64_t count,
-    const int* __restrict__ begins,
-    Key* __restrict__ numbers) {
+__global__ void __launch_bounds__(kNumberThreads)
+    number_begins_kernel(const Key* rows, int64_t count, const int* begins, Key* numbers) {
   follow_the_chain();
   using Sum = cub::BlockReduce<int, kNumberThreads>;
   using Scan = cub::BlockScan<int, kNumberThreads>;
@@ -168,14 +168,14 @@ __global__ void __launch_bounds__(256) name_runs_kernel(
     const __grid_constant__ SourcesView<Index> sources,
     const __grid_constant__ LookupFactors<A> lookup_factors,
     bool by_frequency,
-    const Key* __restrict__ rows,
-    const Key* __restrict__ lookups,
+    const Key* rows,
+    const Key* lookups,
     SetBounds bounds,
     int num_places,
-    Key* __restrict__ numbers,
-    Key* __restrict__ samples,
-    A* __restrict__ factors,
-    int64_t* __restrict__ num_unique,
+    Key* numbers,
+    Key* samples,
+    A* factors,
+    int64_t* num_unique,
     OffenceSink sink) {
   follow_the_chain();
   const int64_t count = sources.lookups.num_indices;

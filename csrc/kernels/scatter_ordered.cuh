@@ -186,7 +186,7 @@ template <class T, int kVec, class Tables, class Key>
 __global__ void __launch_bounds__(kJoinThreads) join_runs_kernel(
     const __grid_constant__ Tables gradients,
     const __grid_constant__ OrderedLookups<T, Key> ordered,
-    const Acc<T>* __restrict__ partial_sums,
+    const Acc<T>* partial_sums,
     int64_t width,
     int64_t num_tiles,
     int tile_lookups,

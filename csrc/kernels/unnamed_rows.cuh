@@ -74,7 +74,7 @@ template <class T, int kVec, class Tables, class Key>
 __global__ void __launch_bounds__(256) fill_unnamed_kernel(
     const __grid_constant__ Tables gradients,
     CounterShape counters,
-    const Key* __restrict__ counts) {
+    const Key* counts) {
   follow_the_chain();
   constexpr int kUnroll = 8;
   const Segment<T> segment = gradients.of_place(blockIdx.y);

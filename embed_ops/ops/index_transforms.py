@@ -117,7 +117,7 @@ def transpose(
 ) -> Coordinates:
     """Sorts lookups in coordinates by index (cuEmbed: Transpose).
 
-    The sort is stable: lookups of one index keep their order. On CUDA it is a radix sort (CUB) over
+    The sort is stable: lookups of one index keep their order. On CUDA it is a radix sort over
     as many bits as the size of the table needs. Called again with the roles of ``indices`` and
     ``row_ids`` exchanged, it is the way back.
 
