@@ -130,6 +130,8 @@ def test_transpose_and_compress(device: str, given_bags: dict[str, Any]) -> None
 def test_order_of_many_lookups(
     index_dtype: torch.dtype, count: int, rows: int, device: str
 ) -> None:
+    if device == "cpu":
+        count //= 32
     generator = torch.Generator().manual_seed(count + rows)
     skewed = torch.rand(count, generator=generator, dtype=torch.float64) ** 3
     indices = (skewed * rows).long().clamp_(max=rows - 1)
