@@ -11,10 +11,11 @@ keeps the device waiting while the host runs ahead, so that the host's launches 
 unless the callable itself waits for the device. The caches are emptied before every repetition. On
 the CPU the clock is the host's.
 
-Repetitions come in batches, with one synchronisation each, until the median is certain or the
-budget is spent: what repeats well is soon done, what scatters is repeated more often. Replays that
-the host launched too late do not count; what scatters all the same was disturbed from outside, and
-is measured once more.
+Repetitions come one by one, the host waiting for each, until the median is certain or the budget is
+spent: what repeats well is soon done, what scatters is repeated more often. While more work waits
+in the queue behind it, a short call takes the device up to a microsecond longer, now and then.
+Replays that the host launched too late do not count; what scatters all the same was disturbed from
+outside, and is measured once more.
 """
 
 from __future__ import annotations
@@ -43,9 +44,6 @@ CERTAIN = 0.01
 DISTURBED = 0.04
 HOST_PILOTS = 2
 LONGEST_WAIT_US = 20_000.0
-# The start that the host gets over the device at each batch of repetitions: an interruption of the
-# host that is not longer than that does not show.
-HEAD_START_US = 300.0
 # How many batches of replays may make up for what the host launched too late.
 ATTEMPTS = 5
 
@@ -222,22 +220,21 @@ def _cuda_batch(
     fn()
     wait_cycles = int(_wait_us(fn, device, flush) * _cycles_per_us(device))
 
+    def once(start: torch.cuda.Event, end: torch.cuda.Event) -> Repetition:
+        if flush:
+            caches.empty(device)
+        if wait_cycles:
+            torch.cuda._sleep(wait_cycles)
+        start.record()
+        fn()
+        end.record()
+        in_time = not start.query()
+        end.synchronize()
+        return Repetition(start.elapsed_time(end) * 1e3, in_time)
+
+    # One after the other: while more waits in the queue, what is short takes the device longer.
     def batch(count: int) -> list[Repetition]:
-        pairs = _event_pairs(count)
-        in_time = []
-        torch.cuda._sleep(int(HEAD_START_US * _cycles_per_us(device)))
-        for start, end in pairs:
-            if flush:
-                caches.empty(device)
-            if wait_cycles:
-                torch.cuda._sleep(wait_cycles)
-            start.record()
-            fn()
-            end.record()
-            in_time.append(not start.query())
-        torch.cuda.synchronize(device)
-        times = [start.elapsed_time(end) * 1e3 for start, end in pairs]
-        return [Repetition(*each) for each in zip(times, in_time, strict=True)]
+        return [once(*pair) for pair in _event_pairs(count)]
 
     if isinstance(fn, Captured):
         return functools.partial(times_in_time, batch)
@@ -249,8 +246,6 @@ def _wait_us(fn: Callable[[], Any], device: torch.device, flush: bool) -> float:
     comes to it. Emptying the cache keeps the device busy too, longer than launching a graph takes.
     """
     flush_us = _flush_us(device) if flush else 0.0
-    if flush and isinstance(fn, Captured):
-        return 0.0
     return min(max(1.1 * _host_us(fn, device) + 15.0 - flush_us, 0.0), LONGEST_WAIT_US)
 
 
