@@ -14,8 +14,10 @@ HOST_BOUND = 1.5
 
 def plain(view: View) -> Iterator[Goal]:
     if view.usual:
+        # Every row is read and written, those that caches hold too.
+        copied = {cell: 2 * rate for cell, rate in view.times("rows_tbps").items()}
+        shares = contrast.quotients(copied, view.times("copy_tbps"))
         written = view.times("bytes_written")
-        shares = contrast.quotients(view.times("roofline_us"), view.times())
         large = {cell: v for cell, v in shares.items() if written[cell] >= LARGE_OUTPUT}
         yield from view.least_of("share of the copy ceiling, outputs >= 64 MB", large, 0.95)
 

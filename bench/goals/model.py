@@ -23,7 +23,12 @@ def training_steps(view: View) -> Iterator[Goal]:
         return
     speedups = view.speedups(opponent)
     recommender = _of(view, speedups, "dlrm", part="forward_backward")
-    yield from view.least_of(f"against {opponent}, dlrm forward + backward", recommender, 2.5)
+    place = view.group.axes.index("model")
+    for precision in ("float32", "tf32"):
+        in_tf32 = precision == "tf32"
+        chosen = {c: s for c, s in recommender.items() if c[place].endswith("tf32") == in_tf32}
+        text = f"against {opponent}, dlrm forward + backward, perceptrons in {precision}"
+        yield from view.least_of(text, chosen, 2.5)
     yield from view.never_slower(f"{opponent}, gpt", _of(view, speedups, "gpt"))
     small = _of(view, speedups, *SMALL)
     yield from view.never_slower(f"{opponent}, movielens and gnn", small)

@@ -319,7 +319,7 @@ class FunctionPeer(Peer):
 
         def run() -> Result:
             self.compiler.begin_step()
-            with next(around):
+            with next(around), training.precision():
                 with training.context():
                     loss = forward(*training.inputs)
                 loss.backward()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from .base import Problem, Result
 
 # Relative errors (norms) of the loss and of each gradient against float64.
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9, torch.bfloat16: 5e-2, torch.float16: 2e-2}
+TOLERANCE_TF32 = TOLERANCE[torch.float16]  # whose significand is as long
 
 # How many steps of a training must lose what they should.
 CHECKED_STEPS = 20
@@ -70,6 +72,7 @@ class Training:
         inputs: on the device.
         learning_rate: of torch.optim.SGD.
         autocast: the dtype of torch.autocast, or None.
+        tf32: whether matrix products of float32 may be computed in TensorFloat32.
 
     Attributes:
         compiled: the model as each peer has compiled it, by the peer's name.
@@ -82,14 +85,16 @@ class Training:
         inputs: tuple[Tensor, ...],
         learning_rate: float,
         autocast: torch.dtype | None,
+        tf32: bool = False,
     ) -> None:
         self.inputs = inputs
         self.device = inputs[0].device
-        self.tolerance = TOLERANCE[autocast or torch.float32]
+        self.tolerance = TOLERANCE_TF32 if tf32 else TOLERANCE[autocast or torch.float32]
         self.compiled: dict[str, Callable[..., Tensor]] = {}
         self._make = make
         self._learning_rate = learning_rate
         self._autocast = autocast
+        self._precision = "high" if tf32 else "highest"
         self._models: dict[Modules, nn.Module] = {}
 
     def model(self, modules: Modules) -> nn.Module:
@@ -113,6 +118,16 @@ class Training:
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.SGD(model.parameters(), lr=self._learning_rate)
+
+    @contextlib.contextmanager
+    def precision(self) -> Iterator[None]:
+        """In which forward and backward run."""
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(self._precision)
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
 
     def context(self) -> AbstractContextManager[Any]:
         """In which the forward runs."""

@@ -18,8 +18,9 @@ Parts = tuple[Callable[[Modules], nn.Module], tuple[Tensor, ...], float]
 
 class Model(Suite):
     """``part=forward_backward`` or ``step``, which adds torch.optim.SGD. Parameters are float32;
-    the language models run under autocast to bfloat16. ``gpt_embedding`` is what of the language
-    model is lookups: tokens and positions, and their gradients, in float32.
+    the language models run under autocast to bfloat16, and the perceptrons of ``dlrm_..._tf32`` in
+    TensorFloat32. ``gpt_embedding`` is what of the language model is lookups: tokens and positions,
+    and their gradients, in float32.
 
     A model is compiled once for both parts. ``first_call_s`` is then the time of a compilation that
     found nothing compiled before, but for what the same backend has compiled in the same run."""
@@ -29,7 +30,10 @@ class Model(Suite):
     axes = (
         Axis(
             "model",
-            ("dlrm_1", "dlrm_20", "gpt_tied", "gpt_untied", "gpt_embedding", "movielens", "gnn"),
+            (
+                *("dlrm_1", "dlrm_20", "dlrm_1_tf32", "dlrm_20_tf32"),
+                *("gpt_tied", "gpt_untied", "gpt_embedding", "movielens", "gnn"),
+            ),
             ("dlrm_20", "gpt_tied", "movielens", "gnn"),
         ),
         Axis("part", ("forward_backward", "step"), ("step",)),
@@ -60,7 +64,7 @@ class Model(Suite):
                 x if x.is_floating_point() else x.to(context.index_dtype) for x in inputs
             )
         autocast = torch.bfloat16 if variant in ("tied", "untied") else None
-        return Training(make, inputs, learning_rate, autocast)
+        return Training(make, inputs, learning_rate, autocast, tf32=variant.endswith("tf32"))
 
     def memory_bytes(self, cell: Cell, context: Context) -> int:
         # The recommender's tables and gradients, ours and the reference's in float64; or the
@@ -70,7 +74,8 @@ class Model(Suite):
 
     def _dlrm(self, variant: str, quick: bool, generator: Generator) -> Parts:
         scale = dlrm.QUICK if quick else dlrm.FULL
-        inputs = dlrm.inputs(scale, int(variant), generator)
+        hotness = int(variant.partition("_")[0])
+        inputs = dlrm.inputs(scale, hotness, generator)
         return functools.partial(dlrm.Dlrm, scale=scale), inputs, dlrm.LEARNING_RATE
 
     def _gpt(self, variant: str, quick: bool, generator: Generator) -> Parts:
