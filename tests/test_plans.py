@@ -126,6 +126,9 @@ int bits(int64_t count) { return bits_for(count); }
 bool takes_twice(int64_t dim, int64_t columns, int64_t bytes, int64_t length) {
   return plan_takes_twice(dim, columns, bytes, length);
 }
+bool reads_two(int64_t lanes, int64_t length, int64_t batch) {
+  return plan_reads_two(lanes, length, batch);
+}
 bool sorts(int64_t lookups) { return plan_sorts(lookups); }
 bool sorts_in_few_passes(int64_t lookups) { return plan_sorts_in_few_passes(lookups); }
 RadixPlan radix(int row_bits) { return plan_radix(row_bits); }
@@ -215,6 +218,7 @@ SIGNATURES = {
     "stride_of_counters": (I64, [I64, I64]),
     "bits": (ctypes.c_int, [I64]),
     "takes_twice": (ctypes.c_bool, [I64] * 4),
+    "reads_two": (ctypes.c_bool, [I64] * 3),
     "sorts": (ctypes.c_bool, [I64]),
     "sorts_in_few_passes": (ctypes.c_bool, [I64]),
     "radix": (Radix, [ctypes.c_int]),
@@ -394,6 +398,12 @@ def test_copies_take_several_rows_per_thread_once_the_device_is_full(plans):
 def test_lanes_of_short_bags_take_twice_the_columns_as_long_as_eight_are_left(plans):
     assert plans.takes_twice(64, 8, 4, 63) and not plans.takes_twice(63, 8, 4, 63)
     assert not plans.takes_twice(64, 8, 4, 64) and plans.takes_twice(64, 8, 2, 64)
+
+
+def test_lanes_read_two_indices_of_many_long_bags_of_narrow_rows(plans):
+    assert plans.reads_two(8, 64, 16_384) and not plans.reads_two(8, 64, 16_383)
+    assert plans.reads_two(8, 32, 32_768) and not plans.reads_two(8, 31, 131_072)
+    assert not plans.reads_two(4, 64, 131_072) and not plans.reads_two(16, 64, 131_072)
 
 
 def test_few_long_bags_are_shared(plans):

@@ -12,6 +12,7 @@ from calls import Arguments, call, map_tensors
 from samples import FLOAT_DTYPES, FORWARD, PURE_SAMPLES, Draw, Sample, csr
 from torch import Tensor
 
+import embed_ops
 from embed_ops import reference
 
 
@@ -218,6 +219,39 @@ def test_bags_of_every_length(
     wide[:, :width] = arguments["weight"]
     arguments["weight"] = wide[:, :width]
     assert_is_reference("embedding_bag", arguments, call("embedding_bag", arguments))
+
+
+@pytest.mark.parametrize("lengths", ["equal", "every"])
+@pytest.mark.parametrize("index_dtype", [torch.int32, torch.int64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("width", [32, 64])
+def test_many_long_bags_of_narrow_rows(
+    width: int, dtype: torch.dtype, index_dtype: torch.dtype, lengths: str, device: str
+) -> None:
+    """The lanes of CUDA kernels then read two indices at a time."""
+    rows, bags, mean, padding = 500, 2**15, 34, 3
+    if device == "cpu":
+        bags //= 64
+    counts = torch.arange(bags) * 7 % (2 * mean + 1) if lengths == "every" else torch.tensor([mean])
+    counts = counts.expand(bags)
+    # Some name no row.
+    indices = torch.randint(-1, rows + 1, (int(counts.sum()),))
+    offsets = counts.cumsum(0) - counts if lengths == "every" else None
+    weight = small_integers(rows, width, device=device, dtype=dtype)
+    given = (indices if offsets is not None else indices.view(bags, mean)).to(device, index_dtype)
+    with embed_ops.bounds_check("ignore"):
+        output = embed_ops.embedding_bag(
+            given,
+            weight,
+            None if offsets is None else offsets.to(device, index_dtype),
+            mode="sum",
+            padding_idx=padding,
+        )
+    counted = (indices >= 0) & (indices < rows) & (indices != padding)
+    named = weight.double()[indices.clamp(0, rows - 1).to(device)] * counted.to(device)[:, None]
+    bag = torch.repeat_interleave(torch.arange(bags), counts).to(device)
+    expected = torch.zeros(bags, width, dtype=torch.float64, device=device)
+    assert_exact(output, expected.index_add_(0, bag, named).cpu())
 
 
 # --------------------------------------------------------------------------------------------------

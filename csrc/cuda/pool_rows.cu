@@ -15,6 +15,7 @@ template <
     class Row,
     class Columns,
     bool kShared,
+    int kReads,
     class Combiner,
     class Tables>
 void pool(Cuda& cuda, const Gather& problem, const Tables& tables, const PoolPlan& plan) {
@@ -23,7 +24,7 @@ void pool(Cuda& cuda, const Gather& problem, const Tables& tables, const PoolPla
       ? 0
       : kPoolThreads * sizeof(Combiner) + kPoolWarps * (sizeof(Row) + sizeof(Acc<T>));
   launch(
-      pool_rows_kernel<T, Index, Row, Columns, Tables, Combiner, kShared>, plan.launch,
+      pool_rows_kernel<T, Index, Row, Columns, Tables, Combiner, kShared, kReads>, plan.launch,
       shared_bytes, cuda.stream(), tables, LookupsView<Index>(lookups),
       static_cast<const T*>(lookups.per_sample_weights), lookups.mode,
       static_cast<T*>(problem.output), static_cast<Index*>(problem.argmax), problem.output_stride,
@@ -40,6 +41,20 @@ PoolPlan plan_for(Cuda& cuda, const Lookups& lookups, const TableRange& range) {
 // The columns of lanes that take twice as many, where their accesses allow it.
 template <class T, class Columns>
 using TwiceColumns = LaneColumns<2 * Columns::kColumns, sizeof(T) == 2 ? 8 : Columns::kVec>;
+
+// Bags of one table that nobody shares.
+template <bool kWeighted, class T, class Index, class Row, class Columns, class Tables>
+void sum_alone(Cuda& cuda, const Gather& problem, const Tables& tables, const PoolPlan& plan) {
+  using Combiner = Summer<T, Index, Columns::kColumns, kWeighted>;
+  const Lookups& lookups = problem.lookups;
+  if constexpr (!kWeighted) { // weights leave no room in the registers
+    if (plan_reads_two(plan.crew, mean_length(lookups), lookups.batch)) {
+      pool<T, Index, Row, Columns, false, 2, Combiner>(cuda, problem, tables, plan);
+      return;
+    }
+  }
+  pool<T, Index, Row, Columns, false, 1, Combiner>(cuda, problem, tables, plan);
+}
 
 template <bool kWeighted, class T, class Index, class Row, class Columns, class Tables>
 void sum(
@@ -59,17 +74,16 @@ void sum(
       const int64_t length = mean_length(problem.lookups);
       if (is_aligned && !twice.is_shared &&
           plan_takes_twice(range.widest, Twice::kColumns, sizeof(T), length)) {
-        pool<T, Index, Row, Twice, false, Summer<T, Index, Twice::kColumns, kWeighted>>(
-            cuda, problem, tables, twice);
+        sum_alone<kWeighted, T, Index, Row, Twice>(cuda, problem, tables, twice);
         return;
       }
     }
     if (!plan.is_shared) {
-      pool<T, Index, Row, Columns, false, Combiner>(cuda, problem, tables, plan);
+      sum_alone<kWeighted, T, Index, Row, Columns>(cuda, problem, tables, plan);
       return;
     }
   }
-  pool<T, Index, Row, Columns, true, Combiner>(cuda, problem, tables, plan);
+  pool<T, Index, Row, Columns, true, 1, Combiner>(cuda, problem, tables, plan);
 }
 
 template <class T, class Index, class Row, class Columns>
@@ -81,7 +95,7 @@ void pool_tables(Cuda& cuda, const Gather& problem, int64_t vec_bytes) {
     } else if (problem.lookups.mode != Mode::kMax) {
       sum<false, T, Index, Row, Columns>(cuda, problem, tables, range, vec_bytes);
     } else if constexpr (std::is_same_v<Tables, OneTable<T>>) {
-      pool<T, Index, Row, Columns, true, Maximum<T, Index, Columns::kColumns>>(
+      pool<T, Index, Row, Columns, true, 1, Maximum<T, Index, Columns::kColumns>>(
           cuda, problem, tables, plan_for<T, Columns>(cuda, problem.lookups, range));
     }
   });

@@ -71,6 +71,16 @@ inline bool plan_takes_twice(int64_t dim, int64_t columns, int64_t element_bytes
   return dim >= kLeastLanes * columns && (element_bytes == 2 || length < kLongBag);
 }
 
+// Whether each of the eight lanes that share the reading of a bag's indices reads two at a time: of
+// 64 bits all eight then read a whole cache line, which costs the memory less than two halves. Of
+// long bags, where they are so many that the memory is busy.
+inline bool plan_reads_two(int64_t lanes, int64_t length, int64_t batch) {
+  constexpr int64_t kLanes = 8;
+  constexpr int64_t kLongBag = 32;
+  constexpr int64_t kLeastLookups = int64_t{1} << 20;
+  return lanes == kLanes && length >= kLongBag && batch >= ceil_div(kLeastLookups, length);
+}
+
 // `lanes` and `mean_length` of the bags of any one of `num_tables` tables. Bags are shared until
 // there are lanes enough, each with `unroll` loads in flight, to keep memory busy; shares are
 // not shorter than that.

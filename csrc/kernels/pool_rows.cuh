@@ -142,8 +142,9 @@ __device__ __forceinline__ void pool_together(
   }
 }
 
-// Pools the part, all teams of the warp in step.
-template <class T, class Index, class Row, class Columns, class Combiner>
+// Pools the part, all teams of the warp in step. Lanes that share the reading of indices read
+// kReads of them at a time.
+template <int kReads, class T, class Index, class Row, class Columns, class Combiner>
 __device__ __forceinline__ void pool_part(
     Combiner& combiner,
     Tally<Acc<T>, std::make_signed_t<Row>>& tally,
@@ -176,39 +177,61 @@ __device__ __forceinline__ void pool_part(
   }
   const unsigned firsts = first_lanes(kUnroll, team);
   const unsigned first_half = first_lanes(kUnroll / 2, team);
-  Lookup next = part.read(team.lane);
-  for (bool more = true; more; part.advance(team.size)) {
-    Lookup mine = next;
-    Row row = part.check(mine, team.lane, true, tally);
-    more = __any_sync(kAll, part.left > team.size);
-    if (more) {
-      next = part.read(team.size + team.lane);
-    }
-    // By lane, which lookups count. The next ones are always those of the first lanes of a team.
-    unsigned counting = __ballot_sync(kAll, row != Part::kNone);
-    for (int rest = team.size; rest > 0 && counting != 0; rest -= kUnroll) {
-      if ((counting & firsts) != 0) {
-        Row rows[kUnroll];
-        Acc<T> weights[kUnroll];
+  const int step = kReads * team.size;
+  Lookup next[kReads];
 #pragma unroll
-        for (int u = 0; u < kUnroll; ++u) {
-          rows[u] = __shfl_sync(kAll, row, u, team.size);
-          if constexpr (Combiner::kIsWeighted) {
-            weights[u] = __shfl_sync(kAll, to_acc(mine.weight), u, team.size);
+  for (int k = 0; k < kReads; ++k) {
+    next[k] = part.read(k * team.size + team.lane);
+  }
+  for (bool more = true; more; part.advance(step)) {
+    Lookup lookups[kReads];
+    Row rows_of[kReads];
+#pragma unroll
+    for (int k = 0; k < kReads; ++k) {
+      lookups[k] = next[k];
+      rows_of[k] = part.check(lookups[k], k * team.size + team.lane, true, tally);
+    }
+    more = __any_sync(kAll, part.left > step);
+    if (more) {
+#pragma unroll
+      for (int k = 0; k < kReads; ++k) {
+        next[k] = part.read(step + k * team.size + team.lane);
+      }
+    }
+#pragma unroll 1
+    for (int k = 0; k < kReads; ++k) {
+      // By lane, which lookups count. The next ones are always those of the first lanes of a team.
+      unsigned counting = __ballot_sync(kAll, rows_of[0] != Part::kNone);
+      for (int rest = team.size; rest > 0 && counting != 0; rest -= kUnroll) {
+        if ((counting & firsts) != 0) {
+          Row rows[kUnroll];
+          Acc<T> weights[kUnroll];
+#pragma unroll
+          for (int u = 0; u < kUnroll; ++u) {
+            rows[u] = __shfl_sync(kAll, rows_of[0], u, team.size);
+            if constexpr (Combiner::kIsWeighted) {
+              weights[u] = __shfl_sync(kAll, to_acc(lookups[0].weight), u, team.size);
+            }
+          }
+          if ((counting & firsts) == firsts) {
+            pool_together<kUnroll, true>(combiner, table, rows, weights);
+          } else if ((counting & firsts & ~first_half) == 0) {
+            pool_together<kUnroll / 2, false>(combiner, table, rows, weights);
+          } else {
+            pool_together<kUnroll, false>(combiner, table, rows, weights);
           }
         }
-        if ((counting & firsts) == firsts) {
-          pool_together<kUnroll, true>(combiner, table, rows, weights);
-        } else if ((counting & firsts & ~first_half) == 0) {
-          pool_together<kUnroll / 2, false>(combiner, table, rows, weights);
-        } else {
-          pool_together<kUnroll, false>(combiner, table, rows, weights);
+        counting >>= kUnroll;
+        rows_of[0] = __shfl_down_sync(kAll, rows_of[0], kUnroll, team.size);
+        if constexpr (Combiner::kIsWeighted) {
+          lookups[0].weight =
+              from_acc<T>(__shfl_down_sync(kAll, to_acc(lookups[0].weight), kUnroll, team.size));
         }
       }
-      counting >>= kUnroll;
-      row = __shfl_down_sync(kAll, row, kUnroll, team.size);
-      if constexpr (Combiner::kIsWeighted) {
-        mine.weight = from_acc<T>(__shfl_down_sync(kAll, to_acc(mine.weight), kUnroll, team.size));
+#pragma unroll
+      for (int later = 1; later < kReads; ++later) {
+        rows_of[later - 1] = rows_of[later];
+        lookups[later - 1].weight = lookups[later].weight;
       }
     }
   }
@@ -268,7 +291,8 @@ __device__ __forceinline__ int thread_index() {
   return index;
 }
 
-// Grid: x = bags, y = table, z = slice of its columns.
+// Grid: x = bags, y = table, z = slice of its columns. kShared: whether teams may share a bag;
+// kReads: the indices that a lane reads at a time.
 template <
     class T,
     class Index,
@@ -276,7 +300,8 @@ template <
     class Columns,
     class Tables,
     class Combiner,
-    bool kShared>
+    bool kShared,
+    int kReads>
 __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row, Columns>())
     pool_rows_kernel(
         const __grid_constant__ Tables tables,
@@ -308,7 +333,7 @@ __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row, Co
         static_cast<Size>(range.end - range.begin), segment.num_rows, lookups.padding_idx};
     const RowReader<T, Columns, Row> table(
         segment.data, segment.row_stride, Columns(place.team, segment.dim));
-    pool_part(combiner, tally, part, place.team, table);
+    pool_part<kReads>(combiner, tally, part, place.team, table);
   }
 
   const PoolPlace<kShared, Size> place(thread_index(), team, Columns::kColumns, shape);
