@@ -47,6 +47,10 @@ template <bool kWeighted, class T, class Index, class Row, class Columns, class 
 void sum_alone(Cuda& cuda, const Gather& problem, const Tables& tables, const PoolPlan& plan) {
   using Combiner = Summer<T, Index, Columns::kColumns, kWeighted>;
   const Lookups& lookups = problem.lookups;
+  if (plan.crew < pool_unroll<T, Columns>()) {
+    pool<T, Index, Row, Columns, false, kReadsAll, Combiner>(cuda, problem, tables, plan);
+    return;
+  }
   if constexpr (!kWeighted) { // weights leave no room in the registers
     if (plan_reads_two(plan.crew, mean_length(lookups), lookups.batch)) {
       pool<T, Index, Row, Columns, false, 2, Combiner>(cuda, problem, tables, plan);
@@ -83,7 +87,7 @@ void sum(
       return;
     }
   }
-  pool<T, Index, Row, Columns, true, 1, Combiner>(cuda, problem, tables, plan);
+  pool<T, Index, Row, Columns, true, kReadsAny, Combiner>(cuda, problem, tables, plan);
 }
 
 template <class T, class Index, class Row, class Columns>
@@ -95,7 +99,7 @@ void pool_tables(Cuda& cuda, const Gather& problem, int64_t vec_bytes) {
     } else if (problem.lookups.mode != Mode::kMax) {
       sum<false, T, Index, Row, Columns>(cuda, problem, tables, range, vec_bytes);
     } else if constexpr (std::is_same_v<Tables, OneTable<T>>) {
-      pool<T, Index, Row, Columns, true, 1, Maximum<T, Index, Columns::kColumns>>(
+      pool<T, Index, Row, Columns, true, kReadsAny, Maximum<T, Index, Columns::kColumns>>(
           cuda, problem, tables, plan_for<T, Columns>(cuda, problem.lookups, range));
     }
   });

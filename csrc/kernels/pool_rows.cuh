@@ -142,10 +142,37 @@ __device__ __forceinline__ void pool_together(
   }
 }
 
-// Pools the part, all teams of the warp in step. Lanes that share the reading of indices read
-// kReads of them at a time.
+// Pools the part, all teams of the warp in step, each lane reading all the indices.
+template <class T, class Index, class Row, class Columns, class Combiner>
+__device__ __forceinline__ void pool_by_each_lane(
+    Combiner& combiner,
+    Tally<Acc<T>, std::make_signed_t<Row>>& tally,
+    PoolPart<T, Index, Row, Combiner::kIsWeighted> part,
+    const Team& team,
+    const RowReader<T, Columns, Row>& table) {
+  constexpr int kUnroll = pool_unroll<T, Columns>();
+  using Lookup = typename decltype(part)::Lookup;
+  for (; __any_sync(0xffffffffu, part.left > 0); part.advance(kUnroll)) {
+    Lookup lookups[kUnroll];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      lookups[u] = part.read(u);
+    }
+    Row rows[kUnroll];
+    Acc<T> weights[kUnroll];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      rows[u] = part.check(lookups[u], u, team.lane == 0, tally);
+      weights[u] = to_acc(lookups[u].weight);
+    }
+    pool_together<kUnroll, false>(combiner, table, rows, weights);
+  }
+}
+
+// The same by lanes that share the reading of indices, kReads at a time. For teams of at least
+// pool_unroll() lanes.
 template <int kReads, class T, class Index, class Row, class Columns, class Combiner>
-__device__ __forceinline__ void pool_part(
+__device__ __forceinline__ void pool_by_team(
     Combiner& combiner,
     Tally<Acc<T>, std::make_signed_t<Row>>& tally,
     PoolPart<T, Index, Row, Combiner::kIsWeighted> part,
@@ -156,25 +183,6 @@ __device__ __forceinline__ void pool_part(
   using Part = decltype(part);
   using Lookup = typename Part::Lookup;
 
-  if (team.size < kUnroll) {
-    // Each lane reads all the indices.
-    for (; __any_sync(kAll, part.left > 0); part.advance(kUnroll)) {
-      Lookup lookups[kUnroll];
-#pragma unroll
-      for (int u = 0; u < kUnroll; ++u) {
-        lookups[u] = part.read(u);
-      }
-      Row rows[kUnroll];
-      Acc<T> weights[kUnroll];
-#pragma unroll
-      for (int u = 0; u < kUnroll; ++u) {
-        rows[u] = part.check(lookups[u], u, team.lane == 0, tally);
-        weights[u] = to_acc(lookups[u].weight);
-      }
-      pool_together<kUnroll, false>(combiner, table, rows, weights);
-    }
-    return;
-  }
   const unsigned firsts = first_lanes(kUnroll, team);
   const unsigned first_half = first_lanes(kUnroll / 2, team);
   const int step = kReads * team.size;
@@ -237,6 +245,29 @@ __device__ __forceinline__ void pool_part(
   }
 }
 
+// How a team reads indices, where it is not by so many for each lane at a time: each lane reads all
+// of them; or whatever suits the team, of which a kernel has several.
+constexpr int kReadsAll = 0;
+constexpr int kReadsAny = -1;
+
+template <int kReads, class T, class Index, class Row, class Columns, class Combiner>
+__device__ __forceinline__ void pool_part(
+    Combiner& combiner,
+    Tally<Acc<T>, std::make_signed_t<Row>>& tally,
+    const PoolPart<T, Index, Row, Combiner::kIsWeighted>& part,
+    const Team& team,
+    const RowReader<T, Columns, Row>& table) {
+  if constexpr (kReads == kReadsAll) {
+    pool_by_each_lane(combiner, tally, part, team, table);
+  } else if constexpr (kReads != kReadsAny) {
+    pool_by_team<kReads>(combiner, tally, part, team, table);
+  } else if (team.size < pool_unroll<T, Columns>()) {
+    pool_by_each_lane(combiner, tally, part, team, table);
+  } else {
+    pool_by_team<1>(combiner, tally, part, team, table);
+  }
+}
+
 // Who pools a bag.
 struct PoolShape {
   TeamShape team;  // of one table; of several, each has its own
@@ -291,8 +322,7 @@ __device__ __forceinline__ int thread_index() {
   return index;
 }
 
-// Grid: x = bags, y = table, z = slice of its columns. kShared: whether teams may share a bag;
-// kReads: the indices that a lane reads at a time.
+// Grid: x = bags, y = table, z = slice of its columns. kShared: whether teams may share a bag.
 template <
     class T,
     class Index,
