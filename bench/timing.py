@@ -11,11 +11,12 @@ keeps the device waiting while the host runs ahead, so that the host's launches 
 unless the callable itself waits for the device. The caches are emptied before every repetition. On
 the CPU the clock is the host's.
 
-Repetitions come one by one, the host waiting for each, until the median is certain or the budget is
-spent: what repeats well is soon done, what scatters is repeated more often. While more work waits
-in the queue behind it, a short call takes the device up to a microsecond longer, now and then.
-Replays that the host launched too late do not count; what scatters all the same was disturbed from
-outside, and is measured once more.
+Repetitions come until the median is certain or the budget is spent: what repeats well is soon done,
+what scatters is repeated more often. Replays come one by one, the host waiting for each: while more
+work waits in the queue behind it, a short call takes the device up to a microsecond longer, now and
+then. What is launched as usual comes in batches, through which the host runs ahead. Replays that
+the host launched too late do not count; what scatters all the same was disturbed from outside, and
+is measured once more.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ CERTAIN = 0.01
 DISTURBED = 0.04
 HOST_PILOTS = 2
 LONGEST_WAIT_US = 20_000.0
+# The start that the host gets over the device where it launches repetitions in a row: an interruption
+# of the host that is not longer than that does not show.
+HEAD_START_US = 300.0
 # How many batches of replays may make up for what the host launched too late.
 ATTEMPTS = 5
 
@@ -220,7 +224,8 @@ def _cuda_batch(
     fn()
     wait_cycles = int(_wait_us(fn, device, flush) * _cycles_per_us(device))
 
-    def once(start: torch.cuda.Event, end: torch.cuda.Event) -> Repetition:
+    def launch(start: torch.cuda.Event, end: torch.cuda.Event) -> bool:
+        """Whether the host was in time."""
         if flush:
             caches.empty(device)
         if wait_cycles:
@@ -228,17 +233,27 @@ def _cuda_batch(
         start.record()
         fn()
         end.record()
-        in_time = not start.query()
-        end.synchronize()
-        return Repetition(start.elapsed_time(end) * 1e3, in_time)
+        return not start.query()
 
-    # One after the other: while more waits in the queue, what is short takes the device longer.
-    def batch(count: int) -> list[Repetition]:
-        return [once(*pair) for pair in _event_pairs(count)]
+    def one_by_one(count: int) -> list[Repetition]:
+        repetitions = []
+        for start, end in _event_pairs(count):
+            in_time = launch(start, end)
+            end.synchronize()
+            repetitions.append(Repetition(start.elapsed_time(end) * 1e3, in_time))
+        return repetitions
+
+    def in_a_row(count: int) -> list[float]:
+        pairs = _event_pairs(count)
+        torch.cuda._sleep(int(HEAD_START_US * _cycles_per_us(device)))
+        for pair in pairs:
+            launch(*pair)
+        torch.cuda.synchronize(device)
+        return [start.elapsed_time(end) * 1e3 for start, end in pairs]
 
     if isinstance(fn, Captured):
-        return functools.partial(times_in_time, batch)
-    return lambda count: [repetition.time for repetition in batch(count)]
+        return functools.partial(times_in_time, one_by_one)
+    return in_a_row
 
 
 def _wait_us(fn: Callable[[], Any], device: torch.device, flush: bool) -> float:
