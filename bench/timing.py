@@ -45,8 +45,8 @@ CERTAIN = 0.01
 DISTURBED = 0.04
 HOST_PILOTS = 2
 LONGEST_WAIT_US = 20_000.0
-# The start that the host gets over the device where it launches repetitions in a row: an interruption
-# of the host that is not longer than that does not show.
+# The start that the host gets over the device where it launches repetitions in a row: an
+# interruption of the host that is not longer than that does not show.
 HEAD_START_US = 300.0
 # How many batches of replays may make up for what the host launched too late.
 ATTEMPTS = 5

@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
     }
   }
   // Here and not above, where the code of a report would stand kPerLane times.
-  if (nothing_at >= 0 && reports) {
+  if (__builtin_expect(nothing_at >= 0 && reports, 0)) {
     const auto segment = gradients.of_place(nothing_in);
     sink.report(
         OffenceKind::kIndex, lookups.indices[nothing_at], nothing_at, segment.num_rows,
