@@ -153,7 +153,7 @@ def undisturbed(measure: Callable[[], list[float]]) -> list[float]:
 
 
 class Repetition(NamedTuple):
-    """One of a batch.
+    """One call.
 
     Attributes:
         time: in microseconds.
@@ -244,6 +244,7 @@ def _cuda_batch(
         return repetitions
 
     def in_a_row(count: int) -> list[float]:
+        """Whatever the host was late for counts too: so it would be in use."""
         pairs = _event_pairs(count)
         torch.cuda._sleep(int(HEAD_START_US * _cycles_per_us(device)))
         for pair in pairs:
@@ -258,8 +259,7 @@ def _cuda_batch(
 
 def _wait_us(fn: Callable[[], Any], device: torch.device, flush: bool) -> float:
     """How long the device is kept waiting, so that the host has launched ``fn`` when the device
-    comes to it. Emptying the cache keeps the device busy too, longer than launching a graph takes.
-    """
+    comes to it. Emptying the cache keeps the device busy too, and counts for that long."""
     flush_us = _flush_us(device) if flush else 0.0
     return min(max(1.1 * _host_us(fn, device) + 15.0 - flush_us, 0.0), LONGEST_WAIT_US)
 

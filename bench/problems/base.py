@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..checks import WrongResultError, require_close
+from ..checks import ALLOWANCE, WrongResultError, require_close
 
 Result = dict[str, Tensor]
 
@@ -173,7 +173,7 @@ def column_sums(grad: Tensor, share: Tensor | None) -> tuple[Tensor, Tensor]:
 
 def _check_sums(name: str, got: Tensor, want: Tensor, scale: Tensor, dtype: torch.dtype) -> float:
     """Sums in float64 of values that had been rounded to their own dtype before."""
-    allowance = 8.0 * torch.finfo(dtype).eps / torch.finfo(torch.float64).eps
+    allowance = ALLOWANCE[dtype] * torch.finfo(dtype).eps / torch.finfo(torch.float64).eps
     return require_close(name + " (sums)", got, want, scale, allowance)
 
 

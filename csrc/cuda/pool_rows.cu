@@ -42,14 +42,24 @@ PoolPlan plan_for(Cuda& cuda, const Lookups& lookups, const TableRange& range) {
 template <class T, class Columns>
 using TwiceColumns = LaneColumns<2 * Columns::kColumns, sizeof(T) == 2 ? 8 : Columns::kVec>;
 
-// Bags of one table that nobody shares.
-template <bool kWeighted, class T, class Index, class Row, class Columns, class Tables>
+// Bags of one table that nobody shares. kMayBeFew: whether a team may have fewer lanes than rows
+// that it reads at a time.
+template <
+    bool kWeighted,
+    bool kMayBeFew,
+    class T,
+    class Index,
+    class Row,
+    class Columns,
+    class Tables>
 void sum_alone(Cuda& cuda, const Gather& problem, const Tables& tables, const PoolPlan& plan) {
   using Combiner = Summer<T, Index, Columns::kColumns, kWeighted>;
   const Lookups& lookups = problem.lookups;
-  if (plan.crew < pool_unroll<T, Columns>()) {
-    pool<T, Index, Row, Columns, false, kReadsAll, Combiner>(cuda, problem, tables, plan);
-    return;
+  if constexpr (kMayBeFew) {
+    if (plan.crew < pool_unroll<T, Columns>()) {
+      pool<T, Index, Row, Columns, false, kReadsAll, Combiner>(cuda, problem, tables, plan);
+      return;
+    }
   }
   if constexpr (!kWeighted) { // weights leave no room in the registers
     if (plan_reads_two(plan.crew, mean_length(lookups), lookups.batch)) {
@@ -78,12 +88,12 @@ void sum(
       const int64_t length = mean_length(problem.lookups);
       if (is_aligned && !twice.is_shared &&
           plan_takes_twice(range.widest, Twice::kColumns, sizeof(T), length)) {
-        sum_alone<kWeighted, T, Index, Row, Twice>(cuda, problem, tables, twice);
+        sum_alone<kWeighted, false, T, Index, Row, Twice>(cuda, problem, tables, twice);
         return;
       }
     }
     if (!plan.is_shared) {
-      sum_alone<kWeighted, T, Index, Row, Columns>(cuda, problem, tables, plan);
+      sum_alone<kWeighted, true, T, Index, Row, Columns>(cuda, problem, tables, plan);
       return;
     }
   }

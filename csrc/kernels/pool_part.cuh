@@ -163,6 +163,7 @@ __device__ __forceinline__ void pool_by_team(
     PoolPart<T, Index, Row, Combiner::kIsWeighted> part,
     const Team& team,
     const RowReader<T, Columns, Row>& table) {
+  static_assert(kReads >= 1);
   constexpr unsigned kAll = 0xffffffffu;
   constexpr int kUnroll = pool_unroll<T, Columns>();
   using Part = decltype(part);
@@ -221,6 +222,7 @@ __device__ __forceinline__ void pool_by_team(
               from_acc<T>(__shfl_down_sync(kAll, to_acc(lookups[0].weight), kUnroll, team.size));
         }
       }
+      // They move up, so that no array is indexed by k, which would put it in memory.
 #pragma unroll
       for (int later = 1; later < kReads; ++later) {
         rows_of[later - 1] = rows_of[later];
@@ -230,8 +232,8 @@ __device__ __forceinline__ void pool_by_team(
   }
 }
 
-// How a team reads indices, where it is not by so many for each lane at a time: each lane reads all
-// of them; or whatever suits the team, of which a kernel has several.
+// How a team reads indices, where it is not so many for each lane at a time: each lane reads all of
+// them; or one of the ways, chosen when the kernel runs, by the size of its team.
 constexpr int kReadsAll = 0;
 constexpr int kReadsAny = -1;
 

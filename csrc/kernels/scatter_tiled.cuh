@@ -168,7 +168,8 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
       });
     };
     wait_for_dependency();
-    // Where lookups are few, the code for eight at a time takes longer to arrive than it saves.
+    // Tiles of 32 are for few lookups: the code for eight at a time takes longer to arrive than it
+    // saves.
     constexpr int kUnroll = kPerLane == 1 ? 4 : 8;
     sum_runs<T, kColumns, kPerLane, kUnroll, kFactors>(
         0, count, team.size, take, read, factor, finish);
