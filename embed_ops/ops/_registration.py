@@ -181,8 +181,8 @@ def autograd_function(
     """The apply of a new autograd.Function, without what it does first for calls from anywhere:
     callers see to transforms of torch.func, and to what those that have ended left behind."""
     members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-    function = type(name, (torch.autograd.Function,), members)
-    return super(torch.autograd.Function, function).apply  # type: ignore[misc]
+    function = type(name, (torch.autograd.function._SingleLevelFunction,), members)
+    return function.apply  # type: ignore[attr-defined]
 
 
 def _one_by_one(op: Any, info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
