@@ -266,6 +266,47 @@ def test_many_long_bags_of_narrow_rows(
         torch.testing.assert_close(output, (sums / divisor[:, None]).to(dtype))
 
 
+@pytest.mark.parametrize("length", [1, 5, 70])
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("mode", ["sum", "weighted sum", "mean"])
+def test_many_bags_of_many_tables(mode: str, dtype: torch.dtype, length: int, device: str) -> None:
+    """Of wide and narrow tables in one launch, with bags of any length and none that is shared."""
+    widths, rows, batch = [128, 8, 64, 4, 136, 32], 60, 3000
+    if device == "cpu":
+        batch //= 60
+    count = len(widths)
+    lengths = torch.arange(count * batch) * 7 % (2 * length + 1)
+    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    indices = torch.randint(-1, rows + 1, (int(offsets[-1]),))  # some name no row
+    counted = (indices >= 0) & (indices < rows)
+    tables = [small_integers(rows, width, device=device, dtype=dtype) for width in widths]
+    weights = (
+        small_integers(len(indices), device="cpu", dtype=dtype) if "weighted" in mode else None
+    )
+    with embed_ops.bounds_check("ignore"):
+        output = torch.ops.embed_ops.multi_embedding_list(
+            tables,
+            indices.to(device),
+            offsets.to(device),
+            mode.split()[-1],
+            None if weights is None else weights.to(device),
+        )
+    bag = torch.repeat_interleave(torch.arange(count * batch), lengths)
+    factors = counted.double() if weights is None else counted * weights.double()
+    for place, columns in enumerate(output.cpu().split(widths, dim=1)):
+        of_table = bag // batch == place
+        named = tables[place].cpu().double()[indices[of_table].clamp(0, rows - 1)]
+        sums = torch.zeros(batch, widths[place], dtype=torch.float64)
+        sums.index_add_(0, bag[of_table] - place * batch, named * factors[of_table][:, None])
+        if mode == "mean":
+            divisor = torch.bincount(bag[of_table] - place * batch, counted[of_table], batch)
+            # A row more or less, of 140 at most, is beyond rounding but of 16 bits.
+            sums /= divisor.clamp(min=1)[:, None]
+            torch.testing.assert_close(columns, sums.to(dtype))
+        else:
+            assert_exact(columns, sums)
+
+
 # --------------------------------------------------------------------------------------------------
 # Very many additions, where a tolerance would forgive one that is missing: data whose every partial
 # sum is exact must come out exact.
@@ -352,6 +393,29 @@ def test_many_lookups_of_a_small_table(
     gradient = torch.ops.embed_ops.embedding_dense_backward(grad_output, indices, rows)
     expected = torch.zeros(rows, width, dtype=torch.float64, device=device)
     assert_exact(gradient, expected.index_add_(0, indices, grad_output.double()).cpu())
+
+
+@pytest.mark.parametrize("index_dtype", [torch.int32, torch.int64], ids=str)
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("width", [4, 12, 20, 32, 64, 96, 128])
+@pytest.mark.parametrize("count", [4096, 8200, 30_000, 60_001])
+@pytest.mark.parametrize("skew", ["few rows", "power law"])
+def test_narrow_rows_of_many_lookups(
+    skew: str, count: int, width: int, dtype: torch.dtype, index_dtype: torch.dtype, device: str
+) -> None:
+    """CUDA kernels then bring gradients into shared memory, in tiles of 32, 64 and 128 lookups."""
+    rows, padding = 700, 10
+    indices = (SKEWS[skew](count) % (rows + 2) - 1).to(device, index_dtype)  # some name no row
+    counts = (indices >= 0) & (indices < rows) & (indices != padding)
+    # Behind each row stands what nobody may read.
+    wide = torch.full((count, width + 8), torch.nan, dtype=dtype, device=device)
+    grad_output = wide[:, :width]
+    grad_output.copy_(small_integers(count, width, device=device, dtype=dtype))
+    with embed_ops.bounds_check("ignore"):
+        gradient = torch.ops.embed_ops.embedding_dense_backward(grad_output, indices, rows, padding)
+    expected = torch.zeros(rows, width, dtype=torch.float64, device=device)
+    expected.index_add_(0, indices.long()[counts], grad_output.double()[counts])
+    assert_exact(gradient, expected.cpu())
 
 
 @pytest.mark.parametrize("deterministic", [False, True], ids=["default", "deterministic"])

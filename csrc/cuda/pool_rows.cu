@@ -42,8 +42,8 @@ PoolPlan plan_for(Cuda& cuda, const Lookups& lookups, const TableRange& range) {
 template <class T, class Columns>
 using TwiceColumns = LaneColumns<2 * Columns::kColumns, sizeof(T) == 2 ? 8 : Columns::kVec>;
 
-// Bags of one table that nobody shares. kMayBeFew: whether a team may have fewer lanes than rows
-// that it reads at a time.
+// Bags that nobody shares. kMayBeFew: whether a team of one table may have fewer lanes than rows
+// that it reads at a time; of many tables, some always may.
 template <
     bool kWeighted,
     bool kMayBeFew,
@@ -55,6 +55,10 @@ template <
 void sum_alone(Cuda& cuda, const Gather& problem, const Tables& tables, const PoolPlan& plan) {
   using Combiner = Summer<T, Index, Columns::kColumns, kWeighted>;
   const Lookups& lookups = problem.lookups;
+  if constexpr (Tables::kMaxTables > 1) {
+    pool<T, Index, Row, Columns, false, kReadsAny, Combiner>(cuda, problem, tables, plan);
+    return;
+  }
   if constexpr (kMayBeFew) {
     if (plan.crew < pool_unroll<T, Columns>()) {
       pool<T, Index, Row, Columns, false, kReadsAll, Combiner>(cuda, problem, tables, plan);
@@ -80,18 +84,21 @@ void sum(
   using Combiner = Summer<T, Index, Columns::kColumns, kWeighted>;
   const PoolPlan plan = plan_for<T, Columns>(cuda, problem.lookups, range);
   // Only where it is most worth while instances of their own for bags that are not shared.
-  if constexpr (Tables::kMaxTables == 1 && Columns::kChunks == 1) {
-    if constexpr (Columns::kColumns > 1) {
-      using Twice = TwiceColumns<T, Columns>;
-      const PoolPlan twice = plan_for<T, Twice>(cuda, problem.lookups, range);
-      const bool is_aligned = vec_bytes >= static_cast<int64_t>(Twice::kVec * sizeof(T));
-      const int64_t length = mean_length(problem.lookups);
-      if (is_aligned && !twice.is_shared &&
-          plan_takes_twice(range.widest, Twice::kColumns, sizeof(T), length)) {
-        sum_alone<kWeighted, false, T, Index, Row, Twice>(cuda, problem, tables, twice);
-        return;
-      }
+  constexpr bool kMany = Tables::kMaxTables > 1;
+  constexpr bool kMayTakeTwice =
+      Columns::kChunks == 1 && Columns::kColumns > 1 && (!kMany || sizeof(Row) == 4);
+  if constexpr (kMayTakeTwice) {
+    using Twice = TwiceColumns<T, Columns>;
+    const PoolPlan twice = plan_for<T, Twice>(cuda, problem.lookups, range);
+    const bool is_aligned = vec_bytes >= static_cast<int64_t>(Twice::kVec * sizeof(T));
+    const int64_t length = mean_length(problem.lookups);
+    if (is_aligned && !twice.is_shared &&
+        plan_takes_twice(range.widest, Twice::kColumns, sizeof(T), length)) {
+      sum_alone<kWeighted, false, T, Index, Row, Twice>(cuda, problem, tables, twice);
+      return;
     }
+  }
+  if constexpr (!kMany && Columns::kChunks == 1) {
     if (!plan.is_shared) {
       sum_alone<kWeighted, true, T, Index, Row, Columns>(cuda, problem, tables, plan);
       return;
