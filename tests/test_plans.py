@@ -93,12 +93,17 @@ Chunks chunk(const int64_t* begins, const int64_t* bytes, int blocks, int64_t nu
   const MemoryBlock found = chunked.chunk(number);
   return {chunked.num_chunks(), reinterpret_cast<int64_t>(found.data), found.bytes};
 }
-struct Tiles { Launch launch; int per_lane; int slice_lanes; bool prefetches; };
+struct Tiles {
+  Launch launch; int per_lane; int slice_lanes; bool prefetches; int64_t staged_bytes;
+};
 static Tiles flat_tiles(const TilePlan& p) {
-  return {flat(p.launch), p.per_lane, p.slice_lanes, p.prefetches};
+  return {flat(p.launch), p.per_lane, p.slice_lanes, p.prefetches, p.staged_bytes};
 }
 Tiles sorted_tiles(int64_t lanes, int64_t lookups, int processors) {
   return flat_tiles(plan_sorted_tiles(lanes, 16, lookups, processors, 4));
+}
+Tiles staged_tiles(int64_t lanes, int64_t lookups, int64_t lane_bytes) {
+  return flat_tiles(plan_staged_tiles(lanes, lane_bytes, lookups));
 }
 Tiles ordered_tiles(int64_t lanes, int64_t lookups, int processors) {
   return flat_tiles(plan_ordered_tiles(lanes, lookups, processors, 4));
@@ -186,6 +191,7 @@ class Tiles(ctypes.Structure):
         ("per_lane", ctypes.c_int),
         ("slice_lanes", ctypes.c_int),
         ("prefetches", ctypes.c_bool),
+        ("staged_bytes", ctypes.c_int64),
     ]
 
 
@@ -212,6 +218,7 @@ SIGNATURES = {
     "fill_zero": (Launch, [I64]),
     "chunk": (Chunks, [ctypes.POINTER(I64), ctypes.POINTER(I64), ctypes.c_int, I64]),
     "sorted_tiles": (Tiles, [I64, I64, ctypes.c_int]),
+    "staged_tiles": (Tiles, [I64] * 3),
     "ordered_tiles": (Tiles, [I64, I64, ctypes.c_int]),
     "scatter": (ctypes.c_int, [I64] * 4 + [ctypes.c_bool] * 4),
     "shift_of_counters": (ctypes.c_int, [I64, I64]),
@@ -372,6 +379,7 @@ def test_fills_cover_every_row(plans, lanes, rows):
         [0, 5, 0, 40_000, 0],
         [*range(0, 96_000, 1000)],
         [7, 2**24 + 5, 3],
+        [2**28 - 3, 20],
     ],
 )
 def test_chunks_cover_every_byte_once(plans, sizes):
@@ -380,12 +388,13 @@ def test_chunks_cover_every_byte_once(plans, sizes):
     count = plans.chunk(*arguments, 0).count
     launch = plans.fill_zero(count)
     assert is_legal(launch) and list(launch.grid) == [count, 1, 1]
+    most = 16_384 if sum(sizes) < 2**28 else 8192
     covered = dict.fromkeys(begins, 0)
     for number in range(count):
         chunk = plans.chunk(*arguments, number)
         begin = chunk.begin >> 40 << 40
         assert chunk.begin == begin + covered[begin]
-        assert 0 < chunk.bytes <= launch.block[0] * 4 * 16
+        assert 0 < chunk.bytes <= most
         covered[begin] += chunk.bytes
     assert list(covered.values()) == sizes
 
@@ -435,6 +444,33 @@ def test_small_gradients_get_small_blocks_small_tiles_and_prefetches(plans):
     assert few.prefetches and not more.prefetches and not many.prefetches
     # A slice is then of one cache line at most: one request for each lookup asks for all of it.
     assert few.slice_lanes * 16 <= 128
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("lane_bytes", [8, 16])
+@pytest.mark.parametrize("lookups", [4096, 8193, 24_577, 49_153, 98_305, 10_000_001])
+def test_staged_gradients_fit_in_what_a_block_may_have(plans, lanes, lane_bytes, lookups):
+    plan = plans.staged_tiles(lanes, lookups, lane_bytes)
+    if plan.staged_bytes == 0:
+        return
+    assert is_legal(plan.launch) and plan.launch.grid[1] == 1 and plan.slice_lanes >= lanes
+    assert plan.launch.grid[0] * plan.launch.block[0] * plan.per_lane >= lookups
+    held = plan.launch.block[0] * plan.per_lane * plan.slice_lanes * lane_bytes
+    assert held == plan.staged_bytes <= 48 * 1024
+
+
+def test_narrow_rows_are_staged_in_tiles_that_grow_with_their_number(plans):
+    def per_lane(lanes, lookups):
+        plan = plans.staged_tiles(lanes, lookups, 16)
+        return plan.per_lane if plan.staged_bytes else 0
+
+    steps = (4096, 24_576, 24_577, 49_152, 49_153, 98_304, 98_305, 262_144)
+    assert [per_lane(8, n) for n in steps] == [1, 1, 2, 2, 4, 4, 4, 4]
+    # Of wider rows tiles are smaller, or gradients stay where they are.
+    assert [per_lane(16, n) for n in steps] == [0, 1, 2, 2, 2, 2, 0, 0]
+    assert [per_lane(32, n) for n in steps] == [0, 1, 1, 1, 0, 0, 0, 0]
+    assert [per_lane(33, n) for n in steps] == [0] * len(steps)
+    assert per_lane(9, 8192) == 0 and per_lane(9, 8193) == 1
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ class Cuda {
 template <class... Parameters, class... Arguments>
 void follow(Cuda& cuda, void (*kernel)(Parameters...), const Plan& plan, Arguments&&... arguments) {
   launch_on(
-      cuda.stream(), cuda.has_early_launch(), kernel, plan, 0,
+      cuda.stream(), {cuda.has_early_launch()}, kernel, plan, 0,
       std::forward<Arguments>(arguments)...);
 }
 

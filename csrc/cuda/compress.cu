@@ -51,7 +51,7 @@ class CompressedSet {
     }
     const bool early = fill_zero(cuda_, sort_.zeros());
     launch_on(
-        cuda_.stream(), early, list_lookups_kernel<Key, Index, Tables<char>>, plan(), 0, tables,
+        cuda_.stream(), {early}, list_lookups_kernel<Key, Index, Tables<char>>, plan(), 0, tables,
         sources_, range_.first, range_.count, sort_.rows(), sort_.lookups(),
         cuda_.sink(problem_.op));
     sort_.run();

@@ -19,11 +19,18 @@ inline void check_cuda(cudaError_t error, const char* what) {
   }
 }
 
-// `early`: the kernel may begin before the one launched before it has ended (kernels/pdl.cuh).
+struct LaunchMode {
+  // The kernel may begin before the one launched before it has ended (kernels/pdl.cuh).
+  bool early = false;
+  // Multiprocessors give shared memory most of what it divides with the L1. For kernels that need
+  // it, and for those during which they begin: to divide anew, a multiprocessor has to be idle.
+  bool most_shared = false;
+};
+
 template <class... Parameters, class... Arguments>
 void launch_on(
     cudaStream_t stream,
-    bool early,
+    const LaunchMode& mode,
     void (*kernel)(Parameters...),
     const Plan& plan,
     size_t shared_bytes,
@@ -44,11 +51,18 @@ void launch_on(
   config.blockDim = dim3(plan.block_x, plan.block_y);
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = &attribute;
-  config.numAttrs = early ? 1 : 0;
+  cudaLaunchAttribute attributes[2] = {};
+  config.attrs = attributes;
+  if (mode.early) {
+    cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (mode.most_shared) {
+    cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
+    attribute.id = cudaLaunchAttributePreferredSharedMemoryCarveout;
+    attribute.val.sharedMemCarveout = cudaSharedmemCarveoutMaxShared;
+  }
   check_cuda(
       cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...),
       "a kernel launch");
@@ -61,7 +75,7 @@ void launch(
     size_t shared_bytes,
     cudaStream_t stream,
     Arguments&&... arguments) {
-  launch_on(stream, false, kernel, plan, shared_bytes, std::forward<Arguments>(arguments)...);
+  launch_on(stream, {}, kernel, plan, shared_bytes, std::forward<Arguments>(arguments)...);
 }
 
 } // namespace embed_ops

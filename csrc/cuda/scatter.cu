@@ -51,13 +51,14 @@ std::vector<MemoryBlock> blocks_of(const std::vector<Table>& tables, DType dtype
   return blocks;
 }
 
-bool fill_zero(Cuda& cuda, const std::vector<MemoryBlock>& blocks, bool early) {
+bool fill_zero(Cuda& cuda, const std::vector<MemoryBlock>& blocks, const LaunchMode& mode) {
   int launches = 0;
   const auto fill = [&](const auto& chunked) {
     if (chunked.num_chunks() > 0) {
       launch_on(
-          cuda.stream(), early && launches == 0, fill_zero_kernel<std::decay_t<decltype(chunked)>>,
-          plan_fill_zero(chunked.num_chunks()), 0, chunked);
+          cuda.stream(), {mode.early && launches == 0, mode.most_shared},
+          fill_zero_kernel<std::decay_t<decltype(chunked)>>, plan_fill_zero(chunked.num_chunks()),
+          0, chunked);
       ++launches;
     }
   };

@@ -11,9 +11,8 @@ namespace embed_ops {
 std::vector<MemoryBlock> blocks_of(const std::vector<Table>& tables, DType dtype);
 
 // Writes zeros to blocks of memory, or to every table of the gradient. Returns whether the kernel
-// that follows can begin early (launch_on), reading what was there before this call. `early`: so
-// may this one.
-bool fill_zero(Cuda& cuda, const std::vector<MemoryBlock>& blocks, bool early = false);
+// that follows can begin early (launch_on), reading what was there before this call.
+bool fill_zero(Cuda& cuda, const std::vector<MemoryBlock>& blocks, const LaunchMode& mode = {});
 bool fill_zero(Cuda& cuda, const Scatter& problem);
 
 // What a lookup's gradient is multiplied by: the constant `scale`, times its entry in

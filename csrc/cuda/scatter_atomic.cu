@@ -40,7 +40,7 @@ void scatter_rows(Cuda& cuda, const Scatter& problem) {
           lanes, lookups.batch, bags ? mean_length(lookups) : 1, cuda.processors());
       dispatch_bool(bags, [&](auto is_bags) {
         launch_on(
-            cuda.stream(), early,
+            cuda.stream(), {early},
             scatter_atomic_kernel<T, Index, kVec, Tables, decltype(is_bags)::value>, plan, 0,
             tables, LookupsView<Index>(lookups), factors,
             static_cast<const T*>(problem.grad_output), problem.grad_stride, range.column, lanes,

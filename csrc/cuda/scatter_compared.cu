@@ -26,7 +26,7 @@ void scatter_compared(Cuda& cuda, const Scatter& problem) {
           plan.grid_x = problem.lookups.num_indices;
           plan.grid_y = ceil_div(ceil_div(range.widest, kVec), kTeamLanes);
           launch_on(
-              cuda.stream(), early, scatter_compared_kernel<T, Index, kVec, Tables>, plan, 0,
+              cuda.stream(), {early}, scatter_compared_kernel<T, Index, kVec, Tables>, plan, 0,
               tables, sources_of<Index>(problem), range.first, range.count,
               lookup_factors<Acc<T>>(factors), static_cast<const T*>(problem.grad_output),
               problem.grad_stride, cuda.sink(problem.op));

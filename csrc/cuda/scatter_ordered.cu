@@ -45,7 +45,7 @@ class OrderedScatter {
         plan_orders_in_block(count_, lookups.batch * lookups.num_tables, range_.num_rows)) {
       order_in_block();
       if (!problem_.already_zero) {
-        fill_zero(cuda_, blocks_of(problem_.tables, problem_.dtype), cuda_.has_early_launch());
+        fill_zero(cuda_, blocks_of(problem_.tables, problem_.dtype), {cuda_.has_early_launch()});
       }
       reduce(vec_bytes);
       return;
@@ -178,7 +178,7 @@ class OrderedScatter {
     }
     const bool early = fill_zero(cuda_, zeros);
     launch_on(
-        cuda_.stream(), early, list_lookups_kernel<Key, Index, Tables>, plan(), 0, tables_,
+        cuda_.stream(), {early}, list_lookups_kernel<Key, Index, Tables>, plan(), 0, tables_,
         sources_, range_.first, range_.count, sort.rows(), sort.lookups(), cuda_.sink(problem_.op));
     sort.run();
     order_.rows = sort.rows();

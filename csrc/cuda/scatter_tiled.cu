@@ -13,15 +13,19 @@ namespace {
 template <class T, class Index, class Columns>
 class TiledScatter {
  public:
-  // `early`: whether the first launch may begin early.
-  TiledScatter(Cuda& cuda, const Scatter& problem, const Factors& factors, bool early)
+  // `zeros`: memory that is to be zero first.
+  TiledScatter(
+      Cuda& cuda,
+      const Scatter& problem,
+      const Factors& factors,
+      const std::vector<MemoryBlock>& zeros)
       : cuda_(cuda),
         problem_(problem),
+        zeros_(zeros),
         factors_(lookup_factors<Acc<T>>(factors)),
         has_factors_(
             problem.lookups.offsets != nullptr || problem.lookups.hotness != 1 ||
-            factors.coefficients != nullptr || factors.scale != 1),
-        early_(early) {}
+            factors.coefficients != nullptr || factors.scale != 1) {}
 
   template <class Tables>
   void run(const Tables& tables, const TableRange& range) {
@@ -33,54 +37,70 @@ class TiledScatter {
       const TilePlan plan = plan_sorted_tiles(
           lanes, kLaneBytes, count, cuda_.processors(), Columns::kLeastSliceLanes,
           /*most_per_lane=*/1);
-      run_tiles<Tables, uint64_t, 1, true>(tables, range, plan, row_bits);
+      run_tiles<Tables, uint64_t, 1, true, false>(tables, range, plan, row_bits);
       return;
+    }
+    if constexpr (Tables::kMaxTables == 1 && Columns::kChunks == 1 && Columns::kColumns > 1) {
+      const TilePlan plan = plan_staged_tiles(lanes, kLaneBytes, count);
+      if (!has_factors_ && plan.staged_bytes > 0) {
+        dispatch_per_lane<1, 2, 4>(plan, [&](auto per_lane) {
+          run_tiles<Tables, uint32_t, decltype(per_lane)::value, false, true>(
+              tables, range, plan, row_bits);
+        });
+        return;
+      }
     }
     const TilePlan plan =
         plan_sorted_tiles(lanes, kLaneBytes, count, cuda_.processors(), Columns::kLeastSliceLanes);
     dispatch_bool(has_factors_, [&](auto factors) {
-      constexpr bool kFactors = decltype(factors)::value;
-      if (plan.per_lane == 1) {
-        run_tiles<Tables, uint32_t, 1, kFactors>(tables, range, plan, row_bits);
-      } else {
-        run_tiles<Tables, uint32_t, 4, kFactors>(tables, range, plan, row_bits);
-      }
+      dispatch_per_lane<1, 4>(plan, [&](auto per_lane) {
+        run_tiles<Tables, uint32_t, decltype(per_lane)::value, decltype(factors)::value, false>(
+            tables, range, plan, row_bits);
+      });
     });
   }
 
  private:
   static constexpr int64_t kLaneBytes = Columns::kColumns * sizeof(T);
 
-  template <class Tables, class Key, int kPerLane, bool kFactors>
+  template <int... kChoices, class F>
+  static void dispatch_per_lane(const TilePlan& plan, F&& f) {
+    ((plan.per_lane == kChoices ? f(Constant<kChoices>{}) : void()), ...);
+  }
+
+  template <class Tables, class Key, int kPerLane, bool kFactors, bool kStages>
   void run_tiles(
       const Tables& tables,
       const TableRange& range,
       const TilePlan& plan,
       int row_bits) {
+    // Only the first launch follows zeros, and at once.
+    const bool early = !zeros_.empty() && fill_zero(cuda_, zeros_, {false, kStages});
+    zeros_.clear();
     launch_on(
-        cuda_.stream(), early_,
-        scatter_tiled_kernel<T, Index, Columns, Tables, Key, kPerLane, kFactors>, plan.launch, 0,
-        tables, sources_of<Index>(problem_), range.first, range.count, factors_,
-        static_cast<const T*>(problem_.grad_output), problem_.grad_stride, plan.slice_lanes,
-        row_bits, plan.prefetches, cuda_.sink(problem_.op));
-    early_ = false;
+        cuda_.stream(), {early, kStages},
+        scatter_tiled_kernel<T, Index, Columns, Tables, Key, kPerLane, kFactors, kStages>,
+        plan.launch, plan.staged_bytes, tables, sources_of<Index>(problem_), range.first,
+        range.count, factors_, static_cast<const T*>(problem_.grad_output), problem_.grad_stride,
+        plan.slice_lanes, row_bits, plan.prefetches, cuda_.sink(problem_.op));
   }
 
   Cuda& cuda_;
   const Scatter& problem_;
+  std::vector<MemoryBlock> zeros_;
   LookupFactors<Acc<T>> factors_;
   bool has_factors_;
-  bool early_;
 };
 
-// Adds the gradients of `problem` to `tables`, which are of Acc<T>.
+// Adds the gradients of `problem` to `tables`, which are of Acc<T>; `zeros`: what of them is to be
+// zero first.
 template <class T>
 void add_to(
     const std::vector<Table>& tables,
     Cuda& cuda,
     const Scatter& problem,
     const Factors& factors,
-    bool early) {
+    const std::vector<MemoryBlock>& zeros) {
   dispatch_index(problem.lookups.indices_are_64bit, [&](auto index) {
     using Index = typename decltype(index)::type;
     const int64_t vec_bytes = Alignment(problem.dtype)
@@ -90,7 +110,7 @@ void add_to(
                                   .bytes();
     dispatch_columns<T>(vec_bytes, tables, [&](auto columns) {
       using Columns = typename decltype(columns)::type;
-      TiledScatter<T, Index, Columns> scatter(cuda, problem, factors, early);
+      TiledScatter<T, Index, Columns> scatter(cuda, problem, factors, zeros);
       for_each_table_set<Acc<T>>(
           tables, [&](const auto& set, const TableRange& range) { scatter.run(set, range); });
     });
@@ -116,11 +136,14 @@ void round_sums(Cuda& cuda, const float* sums, const MemoryBlock& block) {
 
 void scatter_tiled(Cuda& cuda, const Scatter& problem) {
   const Factors factors = factors_of(cuda, problem);
-  const bool early = fill_zero(cuda, problem);
+  std::vector<MemoryBlock> zeros;
+  if (!problem.already_zero) {
+    zeros = blocks_of(problem.tables, problem.dtype);
+  }
   if (problem.dtype == DType::kDouble) {
-    add_to<double>(problem.tables, cuda, problem, factors, early);
+    add_to<double>(problem.tables, cuda, problem, factors, zeros);
   } else {
-    add_to<float>(problem.tables, cuda, problem, factors, early);
+    add_to<float>(problem.tables, cuda, problem, factors, zeros);
   }
 }
 
@@ -131,18 +154,16 @@ void scatter_widened(Cuda& cuda, const Scatter& problem) {
     count += table.num_rows * table.row_stride;
   }
   auto* const sums = cuda.workspace<float>(count);
-  Scatter widened = problem;
-  widened.dtype = DType::kFloat;
-  widened.already_zero = false;
+  std::vector<Table> widened = problem.tables;
   float* next = sums;
-  for (Table& table : widened.tables) {
+  for (Table& table : widened) {
     table.data = next;
     next += table.num_rows * table.row_stride;
   }
-  const bool early = fill_zero(cuda, widened);
+  const std::vector<MemoryBlock> zeros = blocks_of(widened, DType::kFloat);
   const auto run = [&](auto dtype) {
     using T = typename decltype(dtype)::type;
-    add_to<T>(widened.tables, cuda, problem, factors, early);
+    add_to<T>(widened, cuda, problem, factors, zeros);
     const float* from = sums;
     for (const MemoryBlock& block : blocks_of(problem.tables, problem.dtype)) {
       round_sums<T>(cuda, from, block);

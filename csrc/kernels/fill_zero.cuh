@@ -23,14 +23,20 @@ struct ChunkedBlocks {
   char* data[kMost];
   int64_t bytes[kMost];
   int64_t first_chunk[kMost + 1];
+  int64_t chunk_bytes;
   int count;
 
   ChunkedBlocks(const MemoryBlock* blocks, int count) : count(count) {
-    first_chunk[0] = 0;
+    int64_t all = 0;
     for (int i = 0; i < count; ++i) {
       data[i] = blocks[i].data;
       bytes[i] = blocks[i].bytes;
-      first_chunk[i + 1] = first_chunk[i] + ceil_div(blocks[i].bytes, kFillChunkBytes);
+      all += blocks[i].bytes;
+    }
+    chunk_bytes = plan_fill_chunk(all);
+    first_chunk[0] = 0;
+    for (int i = 0; i < count; ++i) {
+      first_chunk[i + 1] = first_chunk[i] + ceil_div(bytes[i], chunk_bytes);
     }
   }
 
@@ -49,8 +55,8 @@ struct ChunkedBlocks {
         high = middle - 1;
       }
     }
-    const int64_t begin = (number - first_chunk[low]) * kFillChunkBytes;
-    return {data[low] + begin, min(bytes[low] - begin, kFillChunkBytes)};
+    const int64_t begin = (number - first_chunk[low]) * chunk_bytes;
+    return {data[low] + begin, min(bytes[low] - begin, chunk_bytes)};
   }
 };
 
@@ -64,7 +70,7 @@ __global__ void __launch_bounds__(kBlockThreads)
   const auto bytes = static_cast<int>(chunk.bytes);
   int4* const vectors = reinterpret_cast<int4*>(chunk.data);
 #pragma unroll
-  for (int u = 0; u < kFillChunkBytes / 16 / kBlockThreads; ++u) {
+  for (int u = 0; u < kFillUnroll; ++u) {
     const int at = u * kBlockThreads + static_cast<int>(threadIdx.x);
     if (at < bytes / 16) {
       vectors[at] = make_int4(0, 0, 0, 0);

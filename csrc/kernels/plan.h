@@ -128,8 +128,17 @@ inline Plan plan_scatter_atomic(int64_t lanes, int64_t batch, int64_t mean_lengt
   return plan;
 }
 
-// Zeros (kernels/fill_zero.cuh): one block of threads per chunk of memory, 4 int4s a thread.
-constexpr int64_t kFillChunkBytes = int64_t{kBlockThreads} * 4 * 16;
+// Zeros (kernels/fill_zero.cuh): one block of threads per chunk of memory, at most 4 int4s a
+// thread.
+constexpr int kFillUnroll = 4;
+
+// Half as many where all is far more than a cache holds: then the DRAM takes 1 % less time for
+// them. Of less, the kernel that follows waits longer for twice as many blocks.
+inline int64_t plan_fill_chunk(int64_t bytes) {
+  constexpr int64_t kVeryMany = int64_t{1} << 28;
+  constexpr int64_t kMostChunkBytes = int64_t{kBlockThreads} * kFillUnroll * 16;
+  return bytes < kVeryMany ? kMostChunkBytes : kMostChunkBytes / 2;
+}
 
 inline Plan plan_fill_zero(int64_t num_chunks) {
   Plan plan;
@@ -169,9 +178,10 @@ inline Plan plan_fill_tables(int64_t lanes, int64_t num_rows, int64_t num_tables
 // How the lookups of a sorted gradient (kernels/runs.cuh) are cut into tiles, one warp each.
 struct TilePlan {
   Plan launch;
-  int per_lane;    // lookups per lane of a warp: 1 or 4
-  int slice_lanes; // the most lanes of columns that one warp takes
-  bool prefetches; // whether tiles ask for their gradients before they are sorted
+  int per_lane;         // lookups per lane of a warp: 1, 2 or 4
+  int slice_lanes;      // the most lanes of columns that one warp takes
+  bool prefetches;      // whether tiles ask for their gradients before they are sorted
+  int64_t staged_bytes; // of a block's shared memory, into which tiles bring their gradients; or 0
 };
 
 // Large tiles merge more lookups; small ones, and slices of the columns, give every processor warps
@@ -187,6 +197,7 @@ inline TilePlan plan_tiles(
   TilePlan plan;
   plan.per_lane = per_lane;
   plan.prefetches = false;
+  plan.staged_bytes = 0;
   const int64_t tiles = ceil_div(num_lookups, 32 * per_lane);
   plan.slice_lanes = power_of_two_for(lanes, kTeamLanes);
   while (plan.slice_lanes > least_slice_lanes &&
@@ -231,6 +242,35 @@ inline TilePlan plan_sorted_tiles(
       lanes, num_lookups, processors, least_slice_lanes,
       num_lookups > most_small ? most_per_lane : 1, few ? 64 : kBlockThreads);
   plan.prefetches = few && 32 * plan.per_lane * plan.slice_lanes * lane_bytes <= kMostPrefetched;
+  return plan;
+}
+
+// The same where each lookup is a bag and rows are narrow: a tile brings all its gradients into
+// shared memory while it is sorted, and then waits for them once. Larger tiles merge more lookups,
+// smaller ones spread over more warps. Without staged_bytes, this is not for them.
+inline TilePlan plan_staged_tiles(int64_t lanes, int64_t lane_bytes, int64_t num_lookups) {
+  constexpr int64_t kMostTileBytes = 16384;
+  constexpr int kBlockWarps = 2;
+  constexpr int64_t kNarrowLanes = 8; // of wider rows few tiles are better cut into slices
+  constexpr int64_t kFew = 8192;
+  // The most lookups that are cut into tiles of 32, of 64, and of 64 if those of 128 are too large.
+  constexpr int64_t kMostOf32 = 24576;
+  constexpr int64_t kMostOf64 = 49152;
+  constexpr int64_t kMostOfLess = 98304;
+  const int64_t row_bytes = power_of_two_for(lanes, kTeamLanes) * lane_bytes;
+  const int wanted = num_lookups <= kMostOf32 ? 1 : num_lookups <= kMostOf64 ? 2 : 4;
+  const int least = num_lookups <= kMostOf64 ? 1 : num_lookups <= kMostOfLess ? 2 : 4;
+  int per_lane = wanted;
+  while (per_lane > least && 32 * per_lane * row_bytes > kMostTileBytes) {
+    per_lane /= 2;
+  }
+  TilePlan plan =
+      plan_tiles(lanes, num_lookups, /*processors=*/0, kTeamLanes, per_lane, 32 * kBlockWarps);
+  const int64_t tile_bytes = 32 * per_lane * row_bytes;
+  const bool fits = lanes <= kTeamLanes && tile_bytes <= kMostTileBytes;
+  if (fits && (lanes <= kNarrowLanes || num_lookups > kFew)) {
+    plan.staged_bytes = kBlockWarps * tile_bytes;
+  }
   return plan;
 }
 

@@ -5,6 +5,8 @@
 
 #pragma once
 
+#include <cuda_pipeline_primitives.h>
+
 #include "kernels/factors.cuh"
 #include "kernels/pdl.cuh"
 #include "kernels/row_reader.cuh"
@@ -35,11 +37,44 @@ struct WarpTile {
   A factors[kLookups];
 };
 
+// Begins to copy the columns of a team's lanes, of rows `row_stride` apart, into the warp's part of
+// shared memory, where they are `pitch` apart.
+template <int kColumns, class T>
+__device__ __forceinline__ void stage_rows(
+    T* staged,
+    int pitch,
+    const T* rows,
+    int64_t row_stride,
+    int count,
+    const Team& team) {
+  const int shift = ceil_log2(team.size);
+  const int step = 32 >> shift;
+  int row = (threadIdx.x & 31) >> shift;
+  T* to = staged + row * pitch + team.lane * kColumns;
+  const T* from = rows + row * row_stride + team.column;
+#pragma unroll 4
+  for (; row < count && team.active; row += step) {
+    __pipeline_memcpy_async(to, from, kColumns * sizeof(T));
+    to += step * pitch;
+    from += step * row_stride;
+  }
+  __pipeline_commit();
+}
+
 // One warp per tile of 32 * kPerLane lookups; the gradients are of Acc<T>; grid y = slice of at
 // most `slice_lanes` lanes. kFactors: whether bags are of more than one lookup, or gradients
-// multiplied by anything. `row_bits` tell the rows of a table apart. `prefetches`: for slices of at
-// most 128 bytes.
-template <class T, class Index, class Columns, class Tables, class Key, int kPerLane, bool kFactors>
+// multiplied by anything. kStages: whether tiles bring their gradients into shared memory; those of
+// one table, in one slice. `row_bits` tell the rows of a table apart. `prefetches`: for slices of
+// at most 128 bytes.
+template <
+    class T,
+    class Index,
+    class Columns,
+    class Tables,
+    class Key,
+    int kPerLane,
+    bool kFactors,
+    bool kStages>
 __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
     const __grid_constant__ Tables gradients,
     const __grid_constant__ SourcesView<Index> sources,
@@ -69,6 +104,25 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
   const int64_t first = number * kLookups;
   const int64_t last = min(first + kLookups, lookups.num_indices) - 1;
 
+  extern __shared__ __align__(16) char shared_bytes[];
+  const int pitch = slice_lanes * kColumns;
+  T* const staged = reinterpret_cast<T*>(shared_bytes) + threadIdx.x / 32 * kLookups * pitch;
+  Index ahead[kPerLane];
+  if constexpr (kStages) {
+    static_assert(!kFactors && !kMany && Columns::kChunks == 1);
+    // Indices first: the sort waits for them.
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
+      const int64_t position = first + i * 32 + lane;
+      ahead[i] = position <= last ? lookups.indices[position] : Index(-1);
+    }
+    const int64_t dim = gradients.of_place(0).dim;
+    stage_rows<kColumns>(
+        staged, pitch, grad_output + first * grad_stride, grad_stride,
+        static_cast<int>(last + 1 - first),
+        Team(threadIdx.x, Columns::lanes(dim), kColumns, 0, slice_lanes));
+  }
+
   // Each lookup's row, and its table's place among those of this launch.
   constexpr unsigned kNowhere = ~0u;
   int64_t rows[kPerLane];
@@ -86,7 +140,7 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
       const int64_t place = source.place - first_place;
       if (place >= 0 && place < num_places) {
         const auto segment = gradients.of_place(static_cast<int>(place));
-        const Index index = lookups.indices[source.position];
+        const Index index = kStages ? ahead[i] : lookups.indices[source.position];
         if (prefetches && segment.dim > 0) {
           const Team slice(0, Columns::lanes(segment.dim), kColumns, blockIdx.y, slice_lanes);
           prefetch_into_l2(
@@ -151,14 +205,19 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
         grad_output + segment.column +
         (kFactors ? 0 : (first - (first_place + place) * lookups.batch) * grad_stride));
     const auto stride = in_register(static_cast<uint64_t>(grad_stride));
+    const T* const staged_columns = staged + (team.active ? team.lane * kColumns : 0);
     const auto take = [&](int i, int owner) {
       return Lookup{__shfl_sync(0xffffffffu, keys[i], owner)};
     };
     const auto read = [&](const Lookup& lookup) {
-      // Of bags of one, tables lie one after the other, samples in their order.
-      const int64_t gradient =
-          kFactors ? tile.gradients[lookup.at()] : static_cast<int64_t>(lookup.at() * stride);
-      return load_columns(columns, grad_rows + gradient);
+      if constexpr (kStages) {
+        return load<T, kColumns>(staged_columns + lookup.at() * pitch);
+      } else {
+        // Of bags of one, tables lie one after the other, samples in their order.
+        const int64_t gradient =
+            kFactors ? tile.gradients[lookup.at()] : static_cast<int64_t>(lookup.at() * stride);
+        return load_columns(columns, grad_rows + gradient);
+      }
     };
     const auto factor = [&](const Lookup& lookup, int, int) { return tile.factors[lookup.at()]; };
     const auto finish = [&](Key row, const Vec<Acc<T>, kColumns>& sum) {
@@ -167,10 +226,14 @@ __global__ void __launch_bounds__(kMostTileThreads, 2) scatter_tiled_kernel(
         atomic_add(target + column, sub_vec<Columns::kVec>(sum, first_column));
       });
     };
+    if constexpr (kStages) {
+      __pipeline_wait_prior(0);
+      __syncwarp();
+    }
     wait_for_dependency();
     // Tiles of 32 are for few lookups: the code for eight at a time takes longer to arrive than it
-    // saves.
-    constexpr int kUnroll = kPerLane == 1 ? 4 : 8;
+    // saves. Staged gradients are at hand.
+    constexpr int kUnroll = kPerLane == 1 || kStages ? 4 : 8;
     sum_runs<T, kColumns, kPerLane, kUnroll, kFactors>(
         0, count, team.size, take, read, factor, finish);
   };

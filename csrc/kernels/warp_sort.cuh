@@ -19,7 +19,7 @@ __device__ __forceinline__ void order_pair(Key& first, Key& second, bool ascendi
 // Sorts 32 * kPerLane keys; the one of rank r ends in keys[r % kPerLane] of lane r / kPerLane.
 template <class Key, int kPerLane>
 __device__ __forceinline__ void warp_sort(Key (&keys)[kPerLane]) {
-  static_assert(kPerLane == 1 || kPerLane == 4);
+  static_assert(kPerLane == 1 || kPerLane == 2 || kPerLane == 4);
   constexpr int kUnroll = kPerLane == 1 ? 5 : 1;
   const int lane = threadIdx.x & 31;
   if constexpr (kPerLane == 4) {
@@ -38,6 +38,9 @@ __device__ __forceinline__ void warp_sort(Key (&keys)[kPerLane]) {
         const Key other = __shfl_xor_sync(0xffffffffu, keys[i], stride);
         keys[i] = keeps_low ? min(keys[i], other) : max(keys[i], other);
       }
+    }
+    if constexpr (kPerLane == 2) {
+      order_pair(keys[0], keys[1], ascending);
     }
     if constexpr (kPerLane == 4) {
       order_pair(keys[0], keys[2], ascending);
