@@ -221,11 +221,10 @@ def test_bags_of_every_length(
     assert_is_reference("embedding_bag", arguments, call("embedding_bag", arguments))
 
 
-@pytest.mark.parametrize("lengths", ["equal", "every"])
 @pytest.mark.parametrize("index_dtype", [torch.int32, torch.int64], ids=str)
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
 @pytest.mark.parametrize("width", [8, 16, 32, 64])
-@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("mode, lengths", [("sum", "equal"), ("sum", "every"), ("mean", "every")])
 def test_many_long_bags_of_narrow_rows(
     mode: str,
     width: int,
@@ -395,16 +394,19 @@ def test_many_lookups_of_a_small_table(
     assert_exact(gradient, expected.index_add_(0, indices, grad_output.double()).cpu())
 
 
-@pytest.mark.parametrize("index_dtype", [torch.int32, torch.int64], ids=str)
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
-@pytest.mark.parametrize("width", [4, 12, 20, 32, 64, 96, 128])
+@pytest.mark.parametrize("width", [4, 12, 32, 64, 96, 128])
 @pytest.mark.parametrize("count", [4096, 8200, 30_000, 60_001])
-@pytest.mark.parametrize("skew", ["few rows", "power law"])
+@pytest.mark.parametrize(
+    "skew, index_dtype", [("few rows", torch.int32), ("power law", torch.int64)]
+)
 def test_narrow_rows_of_many_lookups(
-    skew: str, count: int, width: int, dtype: torch.dtype, index_dtype: torch.dtype, device: str
+    skew: str, index_dtype: torch.dtype, count: int, width: int, dtype: torch.dtype, device: str
 ) -> None:
     """CUDA kernels then bring gradients into shared memory, in tiles of 32, 64 and 128 lookups."""
     rows, padding = 700, 10
+    if device == "cpu":
+        count //= 16
     indices = (SKEWS[skew](count) % (rows + 2) - 1).to(device, index_dtype)  # some name no row
     counts = (indices >= 0) & (indices < rows) & (indices != padding)
     # Behind each row stands what nobody may read.
