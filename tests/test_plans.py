@@ -128,8 +128,8 @@ int64_t stride_of_counters(int64_t rows, int64_t tables) {
   return plan_counters(rows, tables).stride;
 }
 int bits(int64_t count) { return bits_for(count); }
-bool takes_twice(int64_t dim, int64_t columns, int64_t bytes, int64_t length) {
-  return plan_takes_twice(dim, columns, bytes, length);
+bool takes_wide(int factor, int64_t dim, int64_t columns, int64_t bytes, int64_t length) {
+  return plan_takes_wide(factor, dim, columns, bytes, length);
 }
 bool reads_two(int64_t lanes, int64_t length, int64_t batch) {
   return plan_reads_two(lanes, length, batch);
@@ -224,7 +224,7 @@ SIGNATURES = {
     "shift_of_counters": (ctypes.c_int, [I64, I64]),
     "stride_of_counters": (I64, [I64, I64]),
     "bits": (ctypes.c_int, [I64]),
-    "takes_twice": (ctypes.c_bool, [I64] * 4),
+    "takes_wide": (ctypes.c_bool, [ctypes.c_int, *[I64] * 4]),
     "reads_two": (ctypes.c_bool, [I64] * 3),
     "sorts": (ctypes.c_bool, [I64]),
     "sorts_in_few_passes": (ctypes.c_bool, [I64]),
@@ -404,9 +404,11 @@ def test_copies_take_several_rows_per_thread_once_the_device_is_full(plans):
     assert plans.copy(64, 1_000_000, H100).unroll == 4
 
 
-def test_lanes_of_short_bags_take_twice_the_columns_as_long_as_eight_are_left(plans):
-    assert plans.takes_twice(64, 8, 4, 63) and not plans.takes_twice(63, 8, 4, 63)
-    assert not plans.takes_twice(64, 8, 4, 64) and plans.takes_twice(64, 8, 2, 64)
+def test_lanes_of_short_bags_take_more_columns_as_long_as_eight_are_left(plans):
+    assert plans.takes_wide(2, 64, 8, 4, 63) and not plans.takes_wide(2, 63, 8, 4, 63)
+    assert not plans.takes_wide(2, 64, 8, 4, 64) and plans.takes_wide(2, 64, 8, 2, 64)
+    assert plans.takes_wide(4, 128, 16, 4, 2) and not plans.takes_wide(4, 127, 16, 4, 2)
+    assert not plans.takes_wide(4, 128, 16, 4, 3) and not plans.takes_wide(4, 128, 16, 2, 3)
 
 
 def test_lanes_read_two_indices_of_many_long_bags_of_narrow_rows(plans):

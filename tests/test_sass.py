@@ -157,6 +157,15 @@ def test_lanes_of_twice_the_columns_keep_as_many_loads_in_flight(
         assert max(map(most_in_flight, straight_lines(sass))) >= 8
 
 
+@pytest.mark.parametrize(
+    ("t", "columns", "vec"), [("f", 16, 4), ("6__half", 16, 8), ("13__nv_bfloat16", 16, 8)]
+)
+def test_lanes_of_four_times_the_columns_read_two_rows_at_once(cuobjdump, stacks, t, columns, vec):
+    (name,) = pooling_kernels(stacks, t, "l", columns, vec, weighted=0).values()
+    sass = cuobjdump("-sass", "-fun", name)
+    assert max(map(most_in_flight, straight_lines(sass))) >= 2 * columns // vec
+
+
 @pytest.mark.parametrize(("t", "vec"), [("f", 4), ("6__half", 8), ("13__nv_bfloat16", 8)])
 def test_copying_keeps_four_loads_in_flight(cuobjdump, stacks, t, vec):
     pattern = re.compile(rf"copy_rows_kernelI{t}lLi{vec}ENS_8OneTableI\w+?EELi4E")

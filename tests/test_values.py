@@ -266,11 +266,14 @@ def test_many_long_bags_of_narrow_rows(
 
 
 @pytest.mark.parametrize("length", [1, 5, 70])
+@pytest.mark.parametrize("widths", [[128, 8, 64, 4, 136, 32], [16, 68], [128], [520]], ids=str)
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
 @pytest.mark.parametrize("mode", ["sum", "weighted sum", "mean"])
-def test_many_bags_of_many_tables(mode: str, dtype: torch.dtype, length: int, device: str) -> None:
+def test_many_bags(
+    mode: str, dtype: torch.dtype, widths: list[int], length: int, device: str
+) -> None:
     """Of wide and narrow tables in one launch, with bags of any length and none that is shared."""
-    widths, rows, batch = [128, 8, 64, 4, 136, 32], 60, 3000
+    rows, batch = 60, 5000
     if device == "cpu":
         batch //= 60
     count = len(widths)

@@ -38,40 +38,54 @@ PoolPlan plan_for(Cuda& cuda, const Lookups& lookups, const TableRange& range) {
       cuda.processors(), kPoolWarps, pool_unroll<T, Columns>());
 }
 
-// The columns of lanes that take twice as many, where their accesses allow it.
-template <class T, class Columns>
-using TwiceColumns = LaneColumns<2 * Columns::kColumns, sizeof(T) == 2 ? 8 : Columns::kVec>;
+// The columns of lanes that take kFactor times as many, where their accesses allow it.
+template <int kFactor, class T, class Columns>
+using WideColumns = LaneColumns<kFactor * Columns::kColumns, sizeof(T) == 2 ? 8 : Columns::kVec>;
 
-// Bags that nobody shares. kMayBeFew: whether a team of one table may have fewer lanes than rows
-// that it reads at a time; of many tables, some always may.
-template <
-    bool kWeighted,
-    bool kMayBeFew,
-    class T,
-    class Index,
-    class Row,
-    class Columns,
-    class Tables>
+// Bags that nobody shares, by lanes that take kFactor times as many columns as usual: these
+// Columns. Of one table, only where it is 1 may a team have fewer lanes than rows that it reads at
+// a time, and where it is 4 bags are short; of many tables, teams are of any size.
+template <bool kWeighted, int kFactor, class T, class Index, class Row, class Columns, class Tables>
 void sum_alone(Cuda& cuda, const Gather& problem, const Tables& tables, const PoolPlan& plan) {
   using Combiner = Summer<T, Index, Columns::kColumns, kWeighted>;
-  const Lookups& lookups = problem.lookups;
   if constexpr (Tables::kMaxTables > 1) {
     pool<T, Index, Row, Columns, false, kReadsAny, Combiner>(cuda, problem, tables, plan);
-    return;
-  }
-  if constexpr (kMayBeFew) {
-    if (plan.crew < pool_unroll<T, Columns>()) {
-      pool<T, Index, Row, Columns, false, kReadsAll, Combiner>(cuda, problem, tables, plan);
-      return;
+  } else {
+    const Lookups& lookups = problem.lookups;
+    if constexpr (kFactor == 1) {
+      if (plan.crew < pool_unroll<T, Columns>()) {
+        pool<T, Index, Row, Columns, false, kReadsAll, Combiner>(cuda, problem, tables, plan);
+        return;
+      }
     }
-  }
-  if constexpr (!kWeighted) { // weights leave no room in the registers
-    if (plan_reads_two(plan.crew, mean_length(lookups), lookups.batch)) {
-      pool<T, Index, Row, Columns, false, 2, Combiner>(cuda, problem, tables, plan);
-      return;
+    if constexpr (!kWeighted && kFactor <= 2) { // weights leave no room in the registers
+      if (plan_reads_two(plan.crew, mean_length(lookups), lookups.batch)) {
+        pool<T, Index, Row, Columns, false, 2, Combiner>(cuda, problem, tables, plan);
+        return;
+      }
     }
+    pool<T, Index, Row, Columns, false, 1, Combiner>(cuda, problem, tables, plan);
   }
-  pool<T, Index, Row, Columns, false, 1, Combiner>(cuda, problem, tables, plan);
+}
+
+// The same, where lanes should take so many columns; false where they should not.
+template <bool kWeighted, int kFactor, class T, class Index, class Row, class Columns, class Tables>
+bool sum_wide(
+    Cuda& cuda,
+    const Gather& problem,
+    const Tables& tables,
+    const TableRange& range,
+    int64_t vec_bytes) {
+  using Wide = WideColumns<kFactor, T, Columns>;
+  const PoolPlan plan = plan_for<T, Wide>(cuda, problem.lookups, range);
+  const bool is_aligned = vec_bytes >= static_cast<int64_t>(Wide::kVec * sizeof(T));
+  const int64_t length = mean_length(problem.lookups);
+  if (!is_aligned || plan.is_shared ||
+      !plan_takes_wide(kFactor, range.widest, Wide::kColumns, sizeof(T), length)) {
+    return false;
+  }
+  sum_alone<kWeighted, kFactor, T, Index, Row, Wide>(cuda, problem, tables, plan);
+  return true;
 }
 
 template <bool kWeighted, class T, class Index, class Row, class Columns, class Tables>
@@ -85,22 +99,21 @@ void sum(
   const PoolPlan plan = plan_for<T, Columns>(cuda, problem.lookups, range);
   // Only where it is most worth while instances of their own for bags that are not shared.
   constexpr bool kMany = Tables::kMaxTables > 1;
-  constexpr bool kMayTakeTwice =
+  constexpr bool kMayBeWide =
       Columns::kChunks == 1 && Columns::kColumns > 1 && (!kMany || sizeof(Row) == 4);
-  if constexpr (kMayTakeTwice) {
-    using Twice = TwiceColumns<T, Columns>;
-    const PoolPlan twice = plan_for<T, Twice>(cuda, problem.lookups, range);
-    const bool is_aligned = vec_bytes >= static_cast<int64_t>(Twice::kVec * sizeof(T));
-    const int64_t length = mean_length(problem.lookups);
-    if (is_aligned && !twice.is_shared &&
-        plan_takes_twice(range.widest, Twice::kColumns, sizeof(T), length)) {
-      sum_alone<kWeighted, false, T, Index, Row, Twice>(cuda, problem, tables, twice);
+  if constexpr (kMayBeWide && !kWeighted && sizeof(T) <= 4 && sizeof(Row) == 4) {
+    if (sum_wide<kWeighted, 4, T, Index, Row, Columns>(cuda, problem, tables, range, vec_bytes)) {
+      return;
+    }
+  }
+  if constexpr (kMayBeWide) {
+    if (sum_wide<kWeighted, 2, T, Index, Row, Columns>(cuda, problem, tables, range, vec_bytes)) {
       return;
     }
   }
   if constexpr (!kMany && Columns::kChunks == 1) {
     if (!plan.is_shared) {
-      sum_alone<kWeighted, true, T, Index, Row, Columns>(cuda, problem, tables, plan);
+      sum_alone<kWeighted, 1, T, Index, Row, Columns>(cuda, problem, tables, plan);
       return;
     }
   }

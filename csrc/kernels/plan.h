@@ -62,13 +62,21 @@ struct PoolPlan {
   bool is_shared; // whether a bag is for more lanes than a row has
 };
 
-// Whether the lanes that pool bags take twice as many columns, `columns`: half as many warps then
-// have the work around a bag to do. Where eight lanes are left, which share the reading of indices;
-// of long bags of longer elements than 16 bits more rows in flight are worth more.
-inline bool plan_takes_twice(int64_t dim, int64_t columns, int64_t element_bytes, int64_t length) {
+// Whether the lanes that pool bags take `factor` times as many columns, `columns`: fewer warps then
+// have the work around a bag to do. Where eight lanes are left, which share the reading of indices.
+// Four times as many where a bag is little more than that work; twice as many elsewhere, but of
+// long bags of longer elements than 16 bits more rows in flight are worth more.
+inline bool plan_takes_wide(
+    int factor,
+    int64_t dim,
+    int64_t columns,
+    int64_t element_bytes,
+    int64_t length) {
   constexpr int64_t kLeastLanes = 8;
+  constexpr int64_t kShortBag = 3;
   constexpr int64_t kLongBag = 64;
-  return dim >= kLeastLanes * columns && (element_bytes == 2 || length < kLongBag);
+  const bool suits = factor > 2 ? length < kShortBag : element_bytes == 2 || length < kLongBag;
+  return dim >= kLeastLanes * columns && suits;
 }
 
 // Whether each of the eight lanes that share the reading of a bag's indices reads two at a time: of

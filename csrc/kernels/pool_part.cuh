@@ -18,7 +18,8 @@ constexpr int kMostPoolUnroll = 8;
 // The rows that a lane reads together: at most those that fill 32 registers.
 template <class T, class Columns>
 __host__ __device__ constexpr int pool_unroll() {
-  return sizeof(T) * Columns::kColumns > 16 ? kMostPoolUnroll / 2 : kMostPoolUnroll;
+  constexpr int kBytes = sizeof(T) * Columns::kColumns;
+  return kBytes > 32 ? kMostPoolUnroll / 4 : kBytes > 16 ? kMostPoolUnroll / 2 : kMostPoolUnroll;
 }
 
 // What a thread left out of a bag, and the weights of the rest.
