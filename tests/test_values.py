@@ -302,7 +302,7 @@ def test_many_bags(
         sums.index_add_(0, bag[of_table] - place * batch, named * factors[of_table][:, None])
         if mode == "mean":
             divisor = torch.bincount(bag[of_table] - place * batch, counted[of_table], batch)
-            # A row more or less, of 140 at most, is beyond rounding but of 16 bits.
+            # A row more or less is beyond rounding, but of long bags in bfloat16.
             sums /= divisor.clamp(min=1)[:, None]
             torch.testing.assert_close(columns, sums.to(dtype))
         else:

@@ -19,6 +19,7 @@ inline void check_cuda(cudaError_t error, const char* what) {
   }
 }
 
+// How a kernel is launched besides its shape.
 struct LaunchMode {
   // The kernel may begin before the one launched before it has ended (kernels/pdl.cuh).
   bool early = false;
@@ -26,6 +27,15 @@ struct LaunchMode {
   // it, and for those during which they begin: to divide anew, a multiprocessor has to be idle.
   bool most_shared = false;
 };
+
+// Whether the driver lets a launch say so; CUDA 12.5 brought it.
+inline bool can_divide_for_launch() {
+  static const bool can = [] {
+    int driver = 0;
+    return cudaDriverGetVersion(&driver) == cudaSuccess && driver >= 12050;
+  }();
+  return can;
+}
 
 template <class... Parameters, class... Arguments>
 void launch_on(
@@ -58,11 +68,13 @@ void launch_on(
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attribute.val.programmaticStreamSerializationAllowed = 1;
   }
-  if (mode.most_shared) {
+#if CUDART_VERSION >= 12050
+  if (mode.most_shared && can_divide_for_launch()) {
     cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
     attribute.id = cudaLaunchAttributePreferredSharedMemoryCarveout;
     attribute.val.sharedMemCarveout = cudaSharedmemCarveoutMaxShared;
   }
+#endif
   check_cuda(
       cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...),
       "a kernel launch");

@@ -99,9 +99,8 @@ void sum(
   const PoolPlan plan = plan_for<T, Columns>(cuda, problem.lookups, range);
   // Only where it is most worth while instances of their own for bags that are not shared.
   constexpr bool kMany = Tables::kMaxTables > 1;
-  constexpr bool kMayBeWide =
-      Columns::kChunks == 1 && Columns::kColumns > 1 && (!kMany || sizeof(Row) == 4);
-  if constexpr (kMayBeWide && !kWeighted && sizeof(T) <= 4 && sizeof(Row) == 4) {
+  constexpr bool kMayBeWide = Columns::kChunks == 1 && Columns::kColumns > 1;
+  if constexpr (kMayBeWide && !kWeighted && sizeof(T) <= 4) {
     if (sum_wide<kWeighted, 4, T, Index, Row, Columns>(cuda, problem, tables, range, vec_bytes)) {
       return;
     }

@@ -11,7 +11,8 @@ namespace embed_ops {
 std::vector<MemoryBlock> blocks_of(const std::vector<Table>& tables, DType dtype);
 
 // Writes zeros to blocks of memory, or to every table of the gradient. Returns whether the kernel
-// that follows can begin early (launch_on), reading what was there before this call.
+// that follows can begin early (launch_on), reading what was there before this call. `mode`: of the
+// kernel that writes; early: of the first one.
 bool fill_zero(Cuda& cuda, const std::vector<MemoryBlock>& blocks, const LaunchMode& mode = {});
 bool fill_zero(Cuda& cuda, const Scatter& problem);
 

@@ -109,8 +109,15 @@ __global__ void __launch_bounds__(kPoolThreads, pool_blocks<T, Combiner, Row, Co
   const Segment<T> segment = tables.of_place(blockIdx.y);
   const TeamShape team =
       Tables::kMaxTables == 1 ? shape.team : TeamShape(Columns::lanes(segment.dim), kTeamLanes);
-  if (Tables::kMaxTables > 1 && blockIdx.z * kTeamLanes >= team.lanes) {
-    return;
+  if constexpr (Tables::kMaxTables > 1) {
+    // The grid is for the widest table. Of narrower ones there are fewer slices, and, where they
+    // have crews of their own, fewer blocks; what would come behind these could not even be
+    // numbered.
+    const int bags_shift = 5 - team.shift; // of a warp
+    const int64_t first_bag = int64_t{blockIdx.x} * (blockDim.x >> 5) << bags_shift;
+    if (blockIdx.z * kTeamLanes >= team.lanes || (!kShared && first_bag >= lookups.batch)) {
+      return;
+    }
   }
   Combiner combiner;
   combiner.reset();

@@ -1,6 +1,6 @@
 // A bitonic sort (K. Batcher, "Sorting networks and their applications", 1968) of the keys that a
-// warp holds in registers: no shared memory and no barrier. The steps of four keys per lane are a
-// loop and not unrolled: a kernel's first warps wait for code longer than for what a loop costs.
+// warp holds in registers: no shared memory and no barrier. The steps of several keys per lane are
+// a loop and not unrolled: a kernel's first warps wait for code longer than for what a loop costs.
 
 #pragma once
 

@@ -180,7 +180,12 @@ def autograd_function(
 ) -> Callable[..., Any]:
     """The apply of a new autograd.Function, without what it does first for calls from anywhere:
     callers see to transforms of torch.func, and to what those that have ended left behind."""
-    members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    members = {
+        "forward": staticmethod(forward),
+        "backward": staticmethod(backward),
+        # What the base class lacks of what compiled autograd asks for.
+        "_compiled_autograd_key": staticmethod(torch.autograd.Function._compiled_autograd_key),
+    }
     function = type(name, (torch.autograd.function._SingleLevelFunction,), members)
     return function.apply  # type: ignore[attr-defined]
 
