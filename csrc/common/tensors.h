@@ -4,6 +4,7 @@
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/ops.h>
+#include <torch/headeronly/util/shim_utils.h>
 
 #include <algorithm>
 #include <optional>
@@ -27,9 +28,9 @@ inline Tensor allocate(const Tensor& like, Shape shape, int32_t dtype) {
     stride *= std::max<int64_t>(shape[i], 1);
   }
   int32_t device_type = 0;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
   AtenTensorHandle handle = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
       static_cast<int64_t>(shape.size()), shape.data(), strides.data(), dtype, device_type,
       like.get_device_index(), &handle));
   return Tensor(handle);
@@ -38,13 +39,13 @@ inline Tensor allocate(const Tensor& like, Shape shape, int32_t dtype) {
 // Of the dtype of `like`, too.
 inline Tensor allocate(const Tensor& like, Shape shape) {
   int32_t dtype = 0;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
   return allocate(like, shape, dtype);
 }
 
 inline Tensor allocate_zeros(const Tensor& like, Shape shape) {
   Tensor zeros = allocate(like, shape);
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_zero_(zeros.get()));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_zero_(zeros.get()));
   return zeros;
 }
 
