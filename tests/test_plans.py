@@ -31,6 +31,8 @@ static unsigned __reduce_min_sync(unsigned, unsigned value) { return value; }
 #include "kernels/fill_zero.cuh"
 #include "kernels/lane_columns.cuh"
 #include "kernels/plan.h"
+#include "kernels/plan_order.h"
+#include "kernels/plan_scatter.h"
 
 using namespace embed_ops;
 

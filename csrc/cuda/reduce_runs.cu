@@ -4,6 +4,7 @@
 #include "cuda/dispatch_columns.h"
 #include "cuda/launch.h"
 #include "cuda/sources.h"
+#include "kernels/plan_scatter.h"
 #include "kernels/scatter_ordered.cuh"
 
 namespace embed_ops {

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "kernels/pdl.cuh"
-#include "kernels/plan.h"
+#include "kernels/plan_scatter.h"
 
 namespace embed_ops {
 

@@ -15,6 +15,7 @@
 
 #include "kernels/factors.cuh"
 #include "kernels/pdl.cuh"
+#include "kernels/plan_order.h"
 #include "kernels/tables.cuh"
 #include "kernels/vec.cuh"
 

@@ -8,7 +8,7 @@
 #include <cub/block/block_radix_sort.cuh>
 
 #include "kernels/order.cuh"
-#include "kernels/plan.h"
+#include "kernels/plan_order.h"
 
 namespace embed_ops {
 

@@ -22,7 +22,7 @@
 #include <cstdint>
 
 #include "kernels/pdl.cuh"
-#include "kernels/plan.h"
+#include "kernels/plan_order.h"
 #include "kernels/radix_scratch.h"
 #include "kernels/vec.cuh"
 

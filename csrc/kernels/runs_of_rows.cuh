@@ -15,7 +15,7 @@
 #include <cub/block/block_scan.cuh>
 
 #include "kernels/order.cuh"
-#include "kernels/plan.h"
+#include "kernels/plan_order.h"
 
 namespace embed_ops {
 

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "kernels/order.cuh"
-#include "kernels/plan.h"
+#include "kernels/plan_scatter.h"
 #include "kernels/tables.cuh"
 
 namespace embed_ops {
